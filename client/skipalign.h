@@ -1,0 +1,110 @@
+/* skipalign - read batches from a SkipAlign feeder (skipalignd).
+ *
+ *     skipalign_feed *feed;
+ *     const skipalign_options o = {.stream = "chat", .world = 8, .rank = 3, .step = 1200};
+ *     int rc = skipalign_open("tcp://127.0.0.1:5757", &o, &feed);
+ *     const skipalign_batch *b;
+ *     while (rc == 0 && (rc = skipalign_next(feed, &b, 60000)) == 0) {
+ *         train(b->input_ids, b->position_ids, b->labels, b->rows, b->length);
+ *         skipalign_done(feed, b->step);
+ *     }
+ *     if (rc != SKIPALIGN_END)
+ *         fprintf(stderr, "%s\n", skipalign_message(feed));
+ *     skipalign_close(feed);
+ *
+ * Errors:  functions return 0, or a negative SKIPALIGN_... code or -errno; skipalign_strerror has the words for it,
+ *          skipalign_message what happened here, with what to do.
+ * Threads: a feed belongs to one thread at a time; several feeds may live in several threads.
+ * Link:    pkg-config --cflags --libs skipalign
+ */
+#ifndef SKIPALIGN_H
+#define SKIPALIGN_H
+
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct skipalign_feed skipalign_feed;
+
+enum {
+    SKIPALIGN_END = -2000,      /* no more batches: skipalign_end says why */
+    SKIPALIGN_TIMEOUT = -2001,  /* nothing came in time; call again */
+    SKIPALIGN_REFUSED = -2002,  /* the feeder said no: skipalign_message says why */
+    SKIPALIGN_PROTOCOL = -2003, /* what came is not a feeder's message */
+    SKIPALIGN_CORRUPT = -2004,  /* a batch is not the one expected: wrong step, rank or hash */
+    SKIPALIGN_ARGUMENT = -2005, /* an option is missing or out of range */
+};
+
+typedef struct skipalign_options {
+    const char *stream; /* required */
+    const char *job;    /* shown in the feeder's status; NULL: the host's name and process id */
+    uint32_t world;     /* ranks that share each global batch; 0 means 1 */
+    uint32_t rank;      /* 0..world-1 */
+    uint64_t step;      /* first step wanted */
+    uint32_t credit;    /* batches in flight at most; 0 means 8 */
+    int timeout_ms;     /* for skipalign_open; 0 means 30,000; -1 for ever */
+    int verify;         /* not 0: check each batch's XXH3-64 hash */
+} skipalign_options;
+
+/* What the feeder says of the stream; valid until skipalign_close. */
+typedef struct skipalign_info {
+    const char *server, *stream, *strategy;
+    const char *tokenizer; /* sha256 of the model file, hex */
+    uint32_t generation, rows, length, vocab_size, max_position;
+    int32_t pad_id;
+    int packing;
+    uint64_t step;
+    uint64_t steps; /* in all; UINT64_MAX while not known */
+    uint32_t n_corpora;
+    const char *const *corpus_names;
+    const uint64_t *corpus_records;
+} skipalign_info;
+
+/* One rank's rows of one step. Row-major; token units; -100 in labels means ignore. */
+typedef struct skipalign_batch {
+    uint32_t generation, world, rank;
+    uint32_t rows, length;
+    uint64_t step, epoch;
+    const int32_t *input_ids, *position_ids, *labels; /* [rows * length] */
+    const int32_t *tokens;                            /* [rows]: real tokens; padding follows them */
+    const int32_t *cu_seqlens;                        /* [n_docs + 1]: 0 .. rows * length */
+    const int32_t *doc_corpus;                        /* [n_docs]: index into the info's corpora; -1: padding */
+    const int64_t *doc_record;                        /* [n_docs]: number of the record in its corpus */
+    uint32_t n_docs, max_seqlen;
+    uint64_t supervised, supervised_global; /* labels != -100 here, and in the whole step over all ranks */
+    uint64_t hash;
+} skipalign_batch;
+
+/* skipalign_open - connect, open the stream, wait for the feeder's answer.
+ * endpoint: ZeroMQ endpoint of feed.listen.
+ * *ret:     set also on an error (but -ENOMEM), so that skipalign_message can be asked; close it in any case. */
+int skipalign_open(const char *endpoint, const skipalign_options *options, skipalign_feed **ret);
+
+const skipalign_info *skipalign_get_info(const skipalign_feed *feed);
+
+/* skipalign_next - the next batch, steps in order, none lost and none twice. Credit for the one before goes back.
+ * Owner:   *ret is borrowed: valid until the next call on this feed.
+ * timeout: ms; -1 waits for ever, 0 only looks. */
+int skipalign_next(skipalign_feed *feed, const skipalign_batch **ret, int timeout_ms);
+
+/* skipalign_done - tell the feeder that the trainer has finished with a step (shown in status; optional). */
+int skipalign_done(skipalign_feed *feed, uint64_t step);
+
+/* After SKIPALIGN_END: one past the last step, "complete", "removed" or "failed", and rows dropped at the end. */
+typedef struct skipalign_end_info {
+    uint64_t step, dropped;
+    const char *reason;
+} skipalign_end_info;
+const skipalign_end_info *skipalign_end(const skipalign_feed *feed); /* NULL before the end */
+
+const char *skipalign_message(const skipalign_feed *feed);
+void skipalign_close(skipalign_feed *feed); /* NULL is fine */
+const char *skipalign_strerror(int rc);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

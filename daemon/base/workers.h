@@ -1,0 +1,43 @@
+/* workers - a pool of threads that run jobs, and the way back to the one thread that owns them.
+ *
+ * A job is handed over whole: submit gives it to the pool, run() works on it on a worker's thread, and done() is
+ * called on the owner's thread when that one calls workers_collect. Jobs start in the order of submission and end
+ * in any; nothing may depend on that order.
+ *
+ * Threads: submit from any thread; collect, and fd, from the owner's only.
+ */
+#ifndef SKIPALIGN_BASE_WORKERS_H
+#define SKIPALIGN_BASE_WORKERS_H
+
+#include "base/err.h"
+
+#include <stdint.h>
+
+struct job {
+    void (*run)(struct job *, void *scratch); /* on a worker; scratch is that worker's own */
+    void (*done)(struct job *);               /* on the owner's thread */
+    struct job *next;                         /* private to workers */
+};
+
+struct workers;
+
+/* workers_start - n >= 1 threads; each gets its own scratch from scratch_new (may be NULL), freed by scratch_free. */
+int workers_start(uint32_t n, void *(*scratch_new)(void), void (*scratch_free)(void *), struct workers **ret,
+                  struct err *reterr);
+void workers_submit(struct workers *, struct job *);
+
+/* workers_fd - an eventfd, readable while workers_collect has something to do.   Owner: workers. */
+int workers_fd(const struct workers *);
+/* workers_collect - call done() of every finished job; returns how many. */
+uint32_t workers_collect(struct workers *);
+/* workers_signal - make workers_fd readable, e.g. from another thread that has news for the owner. */
+void workers_signal(struct workers *);
+
+uint32_t workers_count(const struct workers *);
+/* workers_busy_ns - time spent in run(), all threads together. */
+uint64_t workers_busy_ns(const struct workers *);
+
+/* workers_stop - runs what was submitted to its end, joins, calls the remaining done(), frees. NULL is fine. */
+void workers_stop(struct workers *);
+
+#endif

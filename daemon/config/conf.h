@@ -1,0 +1,114 @@
+/* conf - the configuration as the daemon uses it: plain data, immutable once loaded.
+ *
+ * file.h fills it from YAML by the table in schema.h; every name, range, default and help text stands there.
+ * Owner:   whoever called conf_load; conf_free frees all of it.   Threads: any may read.
+ */
+#ifndef SKIPALIGN_CONFIG_CONF_H
+#define SKIPALIGN_CONFIG_CONF_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+enum io_kind { IO_AUTO, IO_URING, IO_PREAD, IO__COUNT };
+
+enum corpus_format {
+    FORMAT_AUTO,
+    FORMAT_MESSAGES,
+    FORMAT_SHAREGPT,
+    FORMAT_ALPACA,
+    FORMAT_PROMPT_COMPLETION,
+    FORMAT_TEXT,
+    FORMAT__COUNT,
+};
+
+/* Names that a record's fields may go by in a file: fields: {prompt: question} reads "question" as the prompt. */
+enum field {
+    FIELD_MESSAGES,
+    FIELD_ROLE,
+    FIELD_CONTENT,
+    FIELD_CONVERSATIONS,
+    FIELD_FROM,
+    FIELD_VALUE,
+    FIELD_SYSTEM,
+    FIELD_INSTRUCTION,
+    FIELD_INPUT,
+    FIELD_OUTPUT,
+    FIELD_PROMPT,
+    FIELD_COMPLETION,
+    FIELD_TEXT,
+    FIELD__COUNT,
+};
+
+enum pos_strategy { POS_NONE, POS_SKIP_ALL, POS_SKIP_INNER, POS_SKIP_OUTER, POS__COUNT };
+enum pos_sampler { SAMPLER_SORTED, SAMPLER_SEQUENTIAL, SAMPLER_EVEN, SAMPLER_PINNED, SAMPLER__COUNT };
+enum overlong { OVERLONG_TRUNCATE, OVERLONG_DROP, OVERLONG_SPLIT, OVERLONG__COUNT };
+enum last_step { LAST_DROP, LAST_PAD, LAST__COUNT };
+
+struct conf_corpus {
+    char *name;
+    char **paths; /* globs as written, relative ones already joined to the configuration file's folder */
+    uint32_t n_paths;
+    enum corpus_format format;
+    char *fields[FIELD__COUNT]; /* NULL: the field's own name */
+};
+
+/* A template that a user wrote; text/template.h says what the strings mean. NULL where absent. */
+struct conf_template {
+    char *name, *begin, *system, *user, *assistant;
+    int32_t system_place; /* enum template_system_place */
+    uint32_t line;        /* in the file, for errors found later */
+};
+
+struct conf_share {
+    char *corpus;
+    double repeat;
+};
+
+struct conf_special {
+    char *piece;
+    int32_t id;
+};
+
+struct conf_positions {
+    enum pos_strategy strategy;
+    enum pos_sampler sampler;
+    int64_t max_position, min_gap, chunks;
+    double probability;
+};
+
+struct conf_stream {
+    char *name, *tokenizer, *template;
+    struct conf_share *corpora;
+    uint32_t n_corpora;
+    struct conf_special *special_tokens;
+    uint32_t n_special_tokens;
+    int64_t seq_len, global_batch, epochs, seed;
+    bool packing;
+    enum overlong overlong;
+    enum last_step last;
+    double max_unusable; /* share of a corpus */
+    struct conf_positions positions;
+};
+
+struct conf {
+    char *path; /* of the file */
+    char *state_dir;
+    int64_t workers, memory, record_max;
+    enum io_kind io;
+    char *feed_listen, *feed_subscribe, *control_listen; /* ZeroMQ endpoints; "" = that door stays shut */
+    struct conf_corpus *corpora;
+    uint32_t n_corpora;
+    struct conf_template *templates;
+    uint32_t n_templates;
+    struct conf_stream *streams;
+    uint32_t n_streams;
+};
+
+extern const char *const io_kind_names[IO__COUNT], *const corpus_format_names[FORMAT__COUNT],
+    *const field_names[FIELD__COUNT], *const pos_strategy_names[POS__COUNT], *const pos_sampler_names[SAMPLER__COUNT],
+    *const overlong_names[OVERLONG__COUNT], *const last_step_names[LAST__COUNT];
+
+const struct conf_corpus *conf_find_corpus(const struct conf *c, const char *name); /* NULL: none */
+void conf_free(struct conf *c);                                                    /* NULL is fine */
+
+#endif

@@ -1,0 +1,28 @@
+/* file - the configuration file: YAML (libyaml's document tree) to struct conf, by the table in schema.h.
+ *
+ * A wrong file is refused whole, with every error at once: "file:line:column: key: what, and what is allowed", one a
+ * line; a misspelt key or value names its neighbour.
+ */
+#ifndef SKIPALIGN_CONFIG_FILE_H
+#define SKIPALIGN_CONFIG_FILE_H
+
+#include "base/err.h"
+#include "config/conf.h"
+
+#include <stdint.h>
+
+struct conf_errors {
+    char *text; /* lines, each ended by \n; NULL: none */
+    uint32_t n;
+};
+void conf_errors_fini(struct conf_errors *e);
+
+/* conf_load - read, parse, check.
+ * Errors: ERR_CONFIG with *reterrors filled; -errno (also told in *reterrors) if the file cannot be read; -ENOMEM.
+ * Owner:  the caller: conf_free(*ret), conf_errors_fini(reterrors). */
+int conf_load(const char *path, struct conf **ret, struct conf_errors *reterrors);
+
+/* conf_parse - the same from memory; path is what errors name and relative paths start from. */
+int conf_parse(const char *path, const char *text, size_t size, struct conf **ret, struct conf_errors *reterrors);
+
+#endif

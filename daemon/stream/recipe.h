@@ -1,0 +1,41 @@
+/* recipe - all that the bytes of a stream depend on, ready for use: corpora open, tokenizer loaded, template compiled.
+ *
+ * Immutable and counted: windows being made hold it, so a stream can change its recipe while they end.
+ * Threads: any; recipe_unref the last one frees.
+ */
+#ifndef SKIPALIGN_STREAM_RECIPE_H
+#define SKIPALIGN_STREAM_RECIPE_H
+
+#include "base/err.h"
+#include "config/conf.h"
+#include "corpus/corpus.h"
+#include "stream/order.h"
+#include "text/template.h"
+#include "text/tokenizer.h"
+
+#include <stdatomic.h>
+#include <stdint.h>
+
+struct recipe {
+    const struct conf_stream *conf; /* borrowed from the configuration, which outlives it */
+    int64_t record_max;
+    struct corpus **corpora; /* [conf->n_corpora], borrowed */
+    uint32_t n_corpora;
+    uint32_t *corpus_hash; /* [n_corpora]: what stands for each in random counters */
+    struct order *order;
+    struct tokenizer *tokenizer;
+    struct template *template;
+    uint64_t slots; /* in all epochs; UINT64_MAX for ever */
+    uint64_t fingerprint;
+    atomic_uint refs;
+};
+
+/* recipe_new
+ * corpora:  open, in the order of conf->corpora.   tokenizer: a reference is taken.
+ * Errors:   ERR_CONFIG for what the table of keys cannot see (a template that needs a symbol the model lacks, ...). */
+int recipe_new(const struct conf *conf, const struct conf_stream *stream, struct corpus **corpora,
+               struct tokenizer *tokenizer, struct recipe **ret, struct err *reterr);
+struct recipe *recipe_ref(struct recipe *r);
+void recipe_unref(struct recipe *r); /* NULL is fine */
+
+#endif

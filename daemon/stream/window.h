@@ -1,0 +1,99 @@
+/* window - some consecutive slots of a stream, made into rows: the unit of work and of memory.
+ *
+ * Where a window ends depends on the index alone (slots and bytes, never on what is inside), it never crosses an epoch,
+ * and its rows depend on nothing outside it. So windows are made in any order by any worker, and a stream is simply
+ * the rows of window 0, 1, 2, ...: step s is rows [s*G, (s+1)*G).
+ *
+ * A window holds tokens once, compactly; batches are written from it (feed/frame.h) for any world.
+ * Threads: immutable once made; counted, any thread may hold it.
+ */
+#ifndef SKIPALIGN_STREAM_WINDOW_H
+#define SKIPALIGN_STREAM_WINDOW_H
+
+#include "corpus/reader.h"
+#include "corpus/record.h"
+#include "position/position.h"
+#include "stream/recipe.h"
+
+#include <stdatomic.h>
+#include <stdint.h>
+
+struct window_span {
+    uint32_t start, end; /* tokens, from 0 in their document */
+};
+
+struct window_block {
+    uint32_t n_tokens;
+    uint32_t role; /* enum role */
+};
+
+struct window_doc {
+    uint64_t first_token; /* in tokens[] */
+    uint32_t n_tokens, n_supervised;
+    uint32_t first_run, n_runs;     /* position ids, in runs[] */
+    uint32_t first_span, n_spans;   /* supervised tokens, in spans[] */
+    uint32_t first_block, n_blocks; /* in blocks[] */
+    uint32_t corpus, pass, part;
+    uint32_t outcome; /* enum pos_outcome */
+    uint64_t record;
+};
+
+struct window_row {
+    uint32_t first_doc, n_docs; /* in row_docs[] */
+    uint32_t n_tokens, n_supervised;
+};
+
+struct window_unusable {
+    uint32_t corpus, pass;
+    uint64_t record;
+    enum unusable reason;
+    char detail[RECORD_DETAIL];
+};
+
+struct window {
+    struct recipe *recipe;
+    uint64_t number, first_slot, epoch;
+    uint32_t n_slots;
+    int32_t *tokens;
+    struct pos_run *runs;
+    struct window_span *spans;
+    struct window_block *blocks;
+    struct window_doc *docs;
+    struct window_row *rows;
+    uint32_t *row_docs;
+    struct window_unusable *unusable;
+    size_t n_tokens, n_runs, n_spans, n_blocks, n_docs, n_rows, n_unusable;
+    size_t tokens_cap, runs_cap, spans_cap, blocks_cap, docs_cap, rows_cap, row_docs_cap, unusable_cap;
+    uint32_t truncated, split;
+    int rc;           /* not 0: could not be made; */
+    struct err error; /* why */
+    atomic_uint refs;
+};
+
+/* window_plan - the slots of the window that starts at first_slot; returns how many (0: the stream has ended there).
+ * *ret_bytes: of the records, as far as they will be read. */
+uint32_t window_plan(const struct recipe *r, struct order_cursor *cur, uint64_t first_slot, uint64_t *ret_bytes);
+
+/* window_new - an empty window and the reads that it needs. NULL: no memory. */
+struct window_fetch {
+    struct window *window;
+    struct slot *slots;          /* [n_slots] */
+    struct corpus_extent *where; /* [n_slots] */
+    uint32_t *read;              /* [n_slots]: index into fetch.reads, UINT32_MAX: too large, not read */
+    struct fetch fetch;
+};
+struct window_fetch *window_fetch_new(struct recipe *r, struct order_cursor *cur, uint64_t number, uint64_t first_slot,
+                                      uint32_t n_slots);
+void window_fetch_free(struct window_fetch *f); /* not the window */
+
+/* window_make - on a worker, when the reads have ended: parse, render, tokenise, position, pack. */
+struct kitchen; /* a worker's own: parser, buffers */
+struct kitchen *kitchen_new(void);
+void kitchen_free(struct kitchen *k);
+void window_make(struct kitchen *k, struct window_fetch *f);
+
+struct window *window_ref(struct window *w);
+void window_unref(struct window *w); /* NULL is fine; any thread */
+uint64_t window_bytes(const struct window *w);
+
+#endif

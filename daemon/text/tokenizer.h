@@ -1,0 +1,61 @@
+/* tokenizer - a SentencePiece model, loaded once and shared (libsentencepiece, in tokenizer_sp.cc).
+ *
+ * Symbols (bos, eos, [INST], <|im_start|>, ...) are looked up by name and come into a sample from the template only:
+ * tokenizer_encode never gives a control symbol, whatever the text holds.
+ *
+ * Owner:   counted; tokenizer_unref the last one frees.   Threads: any, at once.
+ */
+#ifndef SKIPALIGN_TEXT_TOKENIZER_H
+#define SKIPALIGN_TEXT_TOKENIZER_H
+
+#include "base/err.h"
+#include "base/slice.h"
+#include "config/conf.h"
+
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+struct tokenizer;
+
+/* tokenizer_load
+ * special: symbols that a fine-tuned model added beyond its file; n of them.
+ * Errors:  -errno for the file; ERR_MODEL: not a SentencePiece model, a special id that the model uses for another
+ *          piece, ids with gaps that make no sense; each with the path and what to do.
+ */
+int tokenizer_load(const char *path, const struct conf_special *special, uint32_t n, struct tokenizer **ret,
+                   struct err *reterr);
+struct tokenizer *tokenizer_ref(struct tokenizer *t);
+void tokenizer_unref(struct tokenizer *t); /* NULL is fine */
+
+/* tokenizer_encode - libsentencepiece's ids of text, no bos or eos.
+ * ids:     *ids, *cap: a growable array (base/array.h), written from *n on; *n grows.
+ * Errors:  -ENOMEM; ERR_MODEL if the library refuses (reterr may be NULL).
+ */
+int tokenizer_encode(const struct tokenizer *t, struct slice text, int32_t **ids, size_t *cap, size_t *n,
+                     struct err *reterr);
+
+/* tokenizer_symbol - id of a symbol: from special_tokens, else a control or user-defined piece of the model; -1: none.
+ * "{bos}" and "{eos}" are not names: ask tokenizer_bos and tokenizer_eos (-1 where the model has none). */
+int32_t tokenizer_symbol(const struct tokenizer *t, struct slice name);
+int32_t tokenizer_bos(const struct tokenizer *t);
+int32_t tokenizer_eos(const struct tokenizer *t);
+/* tokenizer_pad - the model's pad id, else eos, else unk, else 0. */
+int32_t tokenizer_pad(const struct tokenizer *t);
+/* tokenizer_vocab_size - 1 + the largest id, special tokens included. */
+int32_t tokenizer_vocab_size(const struct tokenizer *t);
+
+/* tokenizer_piece - the text of a token as a person reads it (U+2581 as space, bytes as themselves); buf of cap bytes,
+ * NUL-terminated, cut at cap. Returns its length. Symbols give their name. */
+size_t tokenizer_piece(const struct tokenizer *t, int32_t id, char *buf, size_t cap);
+
+const char *tokenizer_path(const struct tokenizer *t);
+const char *tokenizer_sha256(const struct tokenizer *t); /* of the model file, 64 hex digits */
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif
