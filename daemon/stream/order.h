@@ -14,6 +14,7 @@
 #include <stdint.h>
 
 #define ORDER_BLOCK 1024
+#define ORDER_CORPORA_MAX 1024
 
 struct order_corpus {
     uint32_t hash;    /* of its name, see rng.h */
@@ -29,6 +30,7 @@ struct slot {
 
 struct order;
 
+/* order_new - n in 1..ORDER_CORPORA_MAX, slots >= 1 each. */
 struct order *order_new(uint64_t seed, const struct order_corpus *corpora, uint32_t n); /* NULL: no memory */
 void order_free(struct order *o);
 uint64_t order_epoch_slots(const struct order *o);
@@ -36,10 +38,10 @@ uint64_t order_epoch_slots(const struct order *o);
 /* order_get - the slot number `slot`; a walk through neighbouring slots is fast: the cursor keeps the block at hand.
  * Zero a cursor before its first use. */
 struct order_cursor {
-    uint64_t block; /* 1 + number of the block held, over all epochs; 0: none */
-    uint64_t start; /* its first slot */
+    uint64_t start; /* first slot of the block at hand, over all epochs */
+    uint32_t n;     /* its slots; 0: none at hand */
     uint16_t corpus[ORDER_BLOCK];
-    uint16_t rank[ORDER_BLOCK]; /* how many turns of that corpus came before in this block */
+    uint64_t turn[ORDER_BLOCK]; /* of that corpus, from the stream's start */
 };
 void order_get(const struct order *o, struct order_cursor *cur, uint64_t slot, struct slot *ret);
 
