@@ -1,7 +1,7 @@
 /* message - the feed's messages between structs and bytes; PROTOCOL.md is the contract in words.
  *
- * Every message is one msgpack map with string keys. Decoding takes bytes from anyone: sizes, counts and depth are
- * checked before msgpack sees them; unknown keys are ignored, missing or wrongly typed ones are named.
+ * Every message is one msgpack map with string keys. Decoding takes bytes from anyone: sizes and counts are
+ * held against the bytes that there are; unknown keys are ignored, missing or wrongly typed ones are named.
  * Threads: pure; any. Knows libc and msgpack only.
  */
 #ifndef SKIPALIGN_PROTO_MESSAGE_H
@@ -12,13 +12,25 @@
 #include <stdint.h>
 
 #define MSG_VERSION 1
-#define MSG_NAME_MAX 64          /* bytes of a stream's, corpus' or job's name */
-#define MSG_REQUEST_MAX 65536    /* bytes of a message to the feeder */
-#define MSG_ALIGN 64             /* input_ids start at a multiple of it in a batch message */
-#define MSG_TEXT_MAX 1024        /* bytes of an error's message */
-#define MSG_UNKNOWN UINT64_MAX   /* `steps` while the total is not known (nil on the wire) */
+#define MSG_NAME_MAX 64           /* bytes of a stream's, corpus' or job's name */
+#define MSG_REQUEST_MAX 65536     /* bytes of a message to the feeder */
+#define MSG_ALIGN 64              /* input_ids start at a multiple of it in a batch message */
+#define MSG_TEXT_MAX 1024         /* bytes of an error's message, with its NUL */
+#define MSG_CORPORA_MAX 4096      /* corpora of a stream */
+#define MSG_TOKENS_MAX 0x3fffffff /* of a batch: a `bin` holds less than 4 GiB */
+#define MSG_UNKNOWN UINT64_MAX    /* `steps` while the total is not known (nil on the wire) */
 
-enum msg_type { MSG_OPEN, MSG_CREDIT, MSG_CLOSE, MSG_OPENED, MSG_BATCH, MSG_END, MSG_ERROR, MSG__COUNT };
+/* The names of <sys/socket.h> start with MSG_ too, hence MSG_TYPE_. */
+enum msg_type {
+    MSG_TYPE_OPEN,
+    MSG_TYPE_CREDIT,
+    MSG_TYPE_CLOSE,
+    MSG_TYPE_OPENED,
+    MSG_TYPE_BATCH,
+    MSG_TYPE_END,
+    MSG_TYPE_ERROR,
+    MSG_TYPE__COUNT,
+};
 
 enum msg_code {
     MSG_BAD_MESSAGE,
@@ -34,8 +46,9 @@ enum msg_code {
     MSG_CODE__COUNT,
 };
 enum msg_reason { MSG_COMPLETE, MSG_REMOVED, MSG_FAILED, MSG_REASON__COUNT };
-extern const char *const msg_type_names[MSG__COUNT], *const msg_code_names[MSG_CODE__COUNT],
-    *const msg_reason_names[MSG_REASON__COUNT];
+extern const char *const msg_type_names[MSG_TYPE__COUNT];
+extern const char *const msg_code_names[MSG_CODE__COUNT];
+extern const char *const msg_reason_names[MSG_REASON__COUNT];
 
 struct msg_open {
     uint32_t version, world, rank;
@@ -60,8 +73,8 @@ struct msg_opened {
     int32_t pad_id;
     bool packing;
     char server[MSG_NAME_MAX + 1], stream[MSG_NAME_MAX + 1], strategy[MSG_NAME_MAX + 1];
-    char tokenizer[65]; /* sha256, hex */
-    struct msg_corpus *corpora; /* encode: borrowed; decode: heap, msg_fini frees */
+    char tokenizer[MSG_NAME_MAX + 1]; /* sha256, hex */
+    struct msg_corpus *corpora;       /* encode: borrowed; decode: heap, msg_fini frees */
     uint32_t n_corpora;
 };
 
@@ -80,14 +93,16 @@ struct msg_error {
     uint64_t steps; /* for MSG_STEP_PAST_END; else MSG_UNKNOWN */
 };
 
-/* A batch; arrays are little-endian in the frame itself, so on our machines they are used in place.
- * Shapes: input_ids, position_ids, labels [rows*length]; tokens [rows]; cu_seqlens [n_docs+1]; doc_* [n_docs]. */
+/* A batch. Arrays are little-endian in the frame itself, each at a multiple of its element's size from the
+ * frame's first byte (input_ids: of MSG_ALIGN), so on our machines they are used in place.
+ * Shapes:  input_ids, position_ids, labels [rows*length]; tokens [rows]; cu_seqlens [n_docs+1];
+ *          doc_corpus, doc_record [n_docs]. */
 struct msg_batch {
     uint32_t generation, world, rank, rows, length, n_docs, max_seqlen;
     uint64_t step, epoch, supervised, supervised_global, hash;
     char stream[MSG_NAME_MAX + 1];
     int32_t *input_ids, *position_ids, *labels, *tokens, *cu_seqlens, *doc_corpus;
-    int64_t *doc_record; /* 4-byte aligned only, in a frame: read it with memcpy or through msg_doc_record */
+    int64_t *doc_record;
 };
 
 /* ---- encoding: the result is malloc'ed, the caller frees it; -ENOMEM. ---- */
@@ -98,11 +113,12 @@ int msg_encode_opened(const struct msg_opened *m, char **ret, size_t *ret_size);
 int msg_encode_end(const struct msg_end *m, char **ret, size_t *ret_size);
 int msg_encode_error(const struct msg_error *m, char **ret, size_t *ret_size);
 
-/* msg_batch_size - bytes of the frame for b's stream name, rows, length and n_docs (other fields do not matter: every
- * number in a batch header has a fixed width).
- * msg_batch_layout - write the frame's skeleton into buf (that size, aligned to MSG_ALIGN) with all scalars but hash
- * as they stand in b, and point b's arrays into it, for the caller to fill.
- * msg_batch_seal - patch supervised, supervised_global, max_seqlen and hash (given) into the frame laid out before. */
+/* msg_batch_size - bytes of the frame for b's stream name, rows, length and n_docs (other fields do not
+ *      matter: every number in a batch's header has a fixed width); 0 where an array does not fit a `bin`.
+ * msg_batch_layout - write the frame's skeleton into buf (that size, aligned to MSG_ALIGN) with all scalars
+ *      as they stand in b, and point b's arrays into it, for the caller to fill.
+ * msg_batch_seal - write the scalars again, when those that depend on the arrays are known: supervised,
+ *      supervised_global, max_seqlen, hash. */
 size_t msg_batch_size(const struct msg_batch *b);
 void msg_batch_layout(struct msg_batch *b, char *buf);
 void msg_batch_seal(const struct msg_batch *b, char *buf);
@@ -114,16 +130,16 @@ struct msg {
         struct msg_open open;
         struct msg_credit credit;
         struct msg_opened opened;
-        struct msg_batch batch; /* arrays borrow from the bytes decoded; NULL where those are not 4-byte aligned */
+        struct msg_batch batch; /* arrays borrow from the bytes, which must be 8-byte aligned to use them */
         struct msg_end end;
         struct msg_error error;
     };
 };
 
 /* msg_decode - any message.
- * Errors:  -EPROTO (not such a map; wrong type; out of range; inconsistent shapes), -ENOSYS (version of an `open` that
- *          is not ours), -ENOMEM; why[n_why] says what and which key.
- * Owner:   *ret is the caller's: msg_fini frees what decode put on the heap. */
+ * Errors:  -EPROTO (not such a map; wrong type; out of range; inconsistent shapes), -ENOSYS (`version` of an
+ *          `open` that is not ours), -ENOMEM; why[n_why] says what and which key.
+ * Owner:   *ret is the caller's: msg_fini frees what decode put on the heap. Untouched on an error. */
 int msg_decode(const char *data, size_t size, struct msg *ret, char *why, size_t n_why);
 void msg_fini(struct msg *m);
 
