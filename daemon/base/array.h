@@ -1,7 +1,7 @@
 /* array - growing a heap array.
  *
- * array_grow - make room for `need` elements of `size` bytes; *p and *cap change only on success. Capacity doubles.
- * Errors:  -ENOMEM, also where need * size would overflow.   Owner: the caller frees *p.
+ * array_grow - make room for `need` elements of `size` bytes; *p and *cap change only on success. Capacity
+ * doubles. Errors:  -ENOMEM, also where need * size would overflow.   Owner: the caller frees *p.
  */
 #ifndef SKIPALIGN_BASE_ARRAY_H
 #define SKIPALIGN_BASE_ARRAY_H

@@ -6,8 +6,12 @@
 #include <string.h>
 
 static const char *const own_texts[] = {
-    "wrong configuration",      "not in the expected format", "changed since it was indexed",
-    "unusable tokenizer model", "over a limit",               "too much unusable data",
+    "wrong configuration",
+    "not in the expected format",
+    "changed since it was indexed",
+    "unusable tokenizer model",
+    "over a limit",
+    "too much unusable data",
     "cancelled",
 };
 _Static_assert(sizeof own_texts / sizeof own_texts[0] == ERR_CONFIG - ERR__LAST + 1, "a text for each code");
@@ -53,12 +57,14 @@ int err_wrap(struct err *e, int rc, const char *fmt, ...)
     int n = vsnprintf(e->text, sizeof e->text, fmt, ap);
     va_end(ap);
     if (n >= 0 && (size_t)n < sizeof e->text)
-        (void)snprintf(e->text + n, sizeof e->text - (size_t)n, ": %.*s", (int)(sizeof e->text) - n - 3, cause.text);
+        (void)snprintf(e->text + n, sizeof e->text - (size_t)n, ": %.*s", (int)(sizeof e->text) - n - 3,
+                       cause.text);
     return rc;
 }
 
 void err_check_failed(const char *what, const char *file, int line)
 {
-    fprintf(stderr, "skipalign: internal error: '%s' does not hold at %s:%d; please report this\n", what, file, line);
+    fprintf(stderr, "skipalign: internal error: '%s' does not hold at %s:%d; please report this\n", what,
+            file, line);
     abort();
 }

@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <libgen.h>
 #include <limits.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -28,7 +29,8 @@ int file_read(const char *path, size_t max, char **ret, size_t *ret_size, struct
         goto out_close;
     }
     if ((uint64_t)st.st_size > max) {
-        rc = err_set(reterr, ERR_LIMIT, "%s: %lld bytes, at most %zu are taken", path, (long long)st.st_size, max);
+        rc = err_set(reterr, ERR_LIMIT, "%s: %lld bytes, at most %zu are taken", path, (long long)st.st_size,
+                     max);
         goto out_close;
     }
     data = malloc((size_t)st.st_size + 1);

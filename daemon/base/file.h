@@ -2,9 +2,8 @@
  *
  * file_read     - all of a file of at most max bytes, with a NUL after it.   Owner: the caller frees *ret.
  *                 Errors: -errno; ERR_LIMIT if larger; -EISDIR for a folder.
- * file_replace  - write, fsync, rename, fsync the folder: afterwards the file is the old or the new one, whole.
- * file_make_dir - mkdir -p; an existing folder is fine.
- * Each error says the path and what to do.
+ * file_replace  - write, fsync, rename, fsync the folder: afterwards the file is the old or the new one,
+ * whole. file_make_dir - mkdir -p; an existing folder is fine. Each error says the path and what to do.
  */
 #ifndef SKIPALIGN_BASE_FILE_H
 #define SKIPALIGN_BASE_FILE_H

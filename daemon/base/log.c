@@ -20,7 +20,8 @@ static void put(int priority, const char *word, const char *fmt, va_list ap)
         (void)clock_gettime(CLOCK_REALTIME, &now);
         (void)localtime_r(&now.tv_sec, &tm);
         n = snprintf(line, sizeof line, "%04d-%02d-%02d %02d:%02d:%02d.%03ld %-5s ", tm.tm_year + 1900,
-                     tm.tm_mon + 1, tm.tm_mday, tm.tm_hour, tm.tm_min, tm.tm_sec, now.tv_nsec / 1000000, word);
+                     tm.tm_mon + 1, tm.tm_mday, tm.tm_hour, tm.tm_min, tm.tm_sec, now.tv_nsec / 1000000,
+                     word);
     }
     int m = vsnprintf(line + n, sizeof line - (size_t)n - 1, fmt, ap);
     size_t size = (size_t)n + (m < 0 ? 0 : (size_t)m);
@@ -33,12 +34,12 @@ static void put(int priority, const char *word, const char *fmt, va_list ap)
     (void)!write(STDERR_FILENO, line, size); /* one write: lines of several threads never mix */
 }
 
-#define LOG_AT(priority, word)                                                                                         \
-    do {                                                                                                               \
-        va_list ap;                                                                                                    \
-        va_start(ap, fmt);                                                                                             \
-        put(priority, word, fmt, ap);                                                                                  \
-        va_end(ap);                                                                                                    \
+#define LOG_AT(priority, word)        \
+    do {                              \
+        va_list ap;                   \
+        va_start(ap, fmt);            \
+        put(priority, word, fmt, ap); \
+        va_end(ap);                   \
     } while (0)
 
 void log_error(const char *fmt, ...)

@@ -14,8 +14,8 @@ void log_error(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 void log_warn(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 void log_info(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 
-/* log_gate - for what a peer can cause: true at most `burst` times in each 10 s window; when a new window opens
- * after some were held back, *ret_held says how many. One gate belongs to one thread. */
+/* log_gate - for what a peer can cause: true at most `burst` times in each 10 s window; when a new window
+ * opens after some were held back, *ret_held says how many. One gate belongs to one thread. */
 struct log_gate {
     uint64_t window_start_ns;
     uint32_t passed, held;

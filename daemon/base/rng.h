@@ -1,11 +1,12 @@
 /* rng - counter-based random numbers: a draw never depends on order, worker or restart.
  *
- * Philox4x32-10. The key is the stream's seed; the counter is (pass, corpus, record, block) and each block gives four
- * 32-bit words, x0 first. Block numbers of part p (the p-th document of a record that was split) start at p << 20.
+ * Philox4x32-10. The key is the stream's seed; the counter is (pass, corpus, record, block) and each block
+ * gives four 32-bit words, x0 first. Block numbers of part p (the p-th document of a record that was split)
+ * start at p << 20.
  *
  * Threads: pure; a struct rng belongs to one thread.
- * Source:  Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011. Bounded draws: Lemire, "Fast random
- *          integer generation in an interval", TOMACS 2019 (multiply and reject, unbiased).
+ * Source:  Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011. Bounded draws: Lemire,
+ * "Fast random integer generation in an interval", TOMACS 2019 (multiply and reject, unbiased).
  */
 #ifndef SKIPALIGN_BASE_RNG_H
 #define SKIPALIGN_BASE_RNG_H
@@ -13,9 +14,9 @@
 #include <stdint.h>
 
 struct rng_key {
-    uint64_t seed;                  /* of the stream */
-    uint32_t pass, corpus, record;  /* corpus: low 32 bits of rng_name_hash(its name) */
-    uint32_t part;                  /* < 4096 */
+    uint64_t seed;                 /* of the stream */
+    uint32_t pass, corpus, record; /* corpus: low 32 bits of rng_name_hash(its name) */
+    uint32_t part;                 /* < 4096 */
 };
 
 struct rng {
@@ -31,7 +32,8 @@ void rng_init(struct rng *r, struct rng_key key);
 uint32_t rng_word(struct rng *r);
 uint32_t rng_below(struct rng *r, uint32_t n);
 
-/* rng_name_hash - XXH3-64 of a name: what stands for a corpus in counters, so that adding one shifts nothing. */
+/* rng_name_hash - XXH3-64 of a name: what stands for a corpus in counters, so that adding one shifts nothing.
+ */
 uint64_t rng_name_hash(const char *name);
 
 #endif

@@ -3,6 +3,7 @@
 #include "base/clock.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
@@ -170,6 +171,15 @@ uint32_t workers_collect(struct workers *w)
         next = j->next;
         j->done(j);
     }
+    return n;
+}
+
+uint32_t workers_wait(struct workers *w)
+{
+    struct pollfd p = {.fd = w->fd, .events = POLLIN};
+    uint32_t n;
+    while ((n = workers_collect(w)) == 0)
+        (void)poll(&p, 1, -1);
     return n;
 }
 

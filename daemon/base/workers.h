@@ -1,8 +1,8 @@
 /* workers - a pool of threads that run jobs, and the way back to the one thread that owns them.
  *
- * A job is handed over whole: submit gives it to the pool, run() works on it on a worker's thread, and done() is
- * called on the owner's thread when that one calls workers_collect. Jobs start in the order of submission and end
- * in any; nothing may depend on that order.
+ * A job is handed over whole: submit gives it to the pool, run() works on it on a worker's thread, and done()
+ * is called on the owner's thread when that one calls workers_collect. Jobs start in the order of submission
+ * and end in any; nothing may depend on that order.
  *
  * Threads: submit from any thread; collect, and fd, from the owner's only.
  */
@@ -21,7 +21,8 @@ struct job {
 
 struct workers;
 
-/* workers_start - n >= 1 threads; each gets its own scratch from scratch_new (may be NULL), freed by scratch_free. */
+/* workers_start - n >= 1 threads; each gets its own scratch from scratch_new (may be NULL), freed by
+ * scratch_free. */
 int workers_start(uint32_t n, void *(*scratch_new)(void), void (*scratch_free)(void *), struct workers **ret,
                   struct err *reterr);
 void workers_submit(struct workers *, struct job *);
@@ -30,6 +31,8 @@ void workers_submit(struct workers *, struct job *);
 int workers_fd(const struct workers *);
 /* workers_collect - call done() of every finished job; returns how many. */
 uint32_t workers_collect(struct workers *);
+/* workers_wait - collect, waiting for the first job to finish if none has; returns how many. */
+uint32_t workers_wait(struct workers *);
 /* workers_signal - make workers_fd readable, e.g. from another thread that has news for the owner. */
 void workers_signal(struct workers *);
 
@@ -37,7 +40,8 @@ uint32_t workers_count(const struct workers *);
 /* workers_busy_ns - time spent in run(), all threads together. */
 uint64_t workers_busy_ns(const struct workers *);
 
-/* workers_stop - runs what was submitted to its end, joins, calls the remaining done(), frees. NULL is fine. */
+/* workers_stop - runs what was submitted to its end, joins, calls the remaining done(), frees. NULL is fine.
+ */
 void workers_stop(struct workers *);
 
 #endif

@@ -14,8 +14,9 @@ const char *const pos_outcome_names[POS_OUTCOME__COUNT] = {
 };
 
 /* A strategy draws the runs of one document, or says why its ids stay 0..n-1. */
-typedef enum pos_outcome draw_fn(const struct conf_positions *p, struct rng *rng, const uint32_t *block_tokens,
-                                 uint32_t n_blocks, struct pos_run *ret_runs, uint32_t *ret_n_runs);
+typedef enum pos_outcome draw_fn(const struct conf_positions *p, struct rng *rng,
+                                 const uint32_t *block_tokens, uint32_t n_blocks, struct pos_run *ret_runs,
+                                 uint32_t *ret_n_runs);
 
 static draw_fn *const strategies[POS__COUNT] = {
     [POS_NONE] = NULL,
@@ -24,8 +25,8 @@ static draw_fn *const strategies[POS__COUNT] = {
     [POS_SKIP_OUTER] = skip_outer_draw,
 };
 
-/* The first word of every document is the draw for `probability`, whatever its value, so that changing it leaves the
- * gaps of the samples that still skip as they were. */
+/* The first word of every document is the draw for `probability`, whatever its value, so that changing it
+ * leaves the gaps of the samples that still skip as they were. */
 static enum pos_outcome draw(const struct conf_positions *p, struct rng_key key, const uint32_t *block_tokens,
                              uint32_t n_blocks, struct pos_run *ret_runs, uint32_t *ret_n_runs)
 {

@@ -18,7 +18,8 @@ static void draw_sorted(struct rng *rng, uint32_t budget, uint32_t k, uint32_t *
 }
 
 /* Cumulative biases 0 <= ret[0] <= .. <= ret[k-1] <= budget; budget <= 2^31 - 2, k >= 1. */
-static void draw_cumulative(enum pos_sampler sampler, struct rng *rng, uint32_t budget, uint32_t k, uint32_t *ret)
+static void draw_cumulative(enum pos_sampler sampler, struct rng *rng, uint32_t budget, uint32_t k,
+                            uint32_t *ret)
 {
     switch (sampler) {
     case SAMPLER_SORTED:
@@ -86,14 +87,16 @@ enum pos_outcome skip_all_draw(const struct conf_positions *p, struct rng *rng, 
     return draw(p, rng, block_tokens, n_blocks, 1, 1, ret_runs, ret_n_runs);
 }
 
-enum pos_outcome skip_inner_draw(const struct conf_positions *p, struct rng *rng, const uint32_t *block_tokens,
-                                 uint32_t n_blocks, struct pos_run *ret_runs, uint32_t *ret_n_runs)
+enum pos_outcome skip_inner_draw(const struct conf_positions *p, struct rng *rng,
+                                 const uint32_t *block_tokens, uint32_t n_blocks, struct pos_run *ret_runs,
+                                 uint32_t *ret_n_runs)
 {
     return draw(p, rng, block_tokens, n_blocks, 1, 2, ret_runs, ret_n_runs);
 }
 
-enum pos_outcome skip_outer_draw(const struct conf_positions *p, struct rng *rng, const uint32_t *block_tokens,
-                                 uint32_t n_blocks, struct pos_run *ret_runs, uint32_t *ret_n_runs)
+enum pos_outcome skip_outer_draw(const struct conf_positions *p, struct rng *rng,
+                                 const uint32_t *block_tokens, uint32_t n_blocks, struct pos_run *ret_runs,
+                                 uint32_t *ret_n_runs)
 {
     return draw(p, rng, block_tokens, n_blocks, 2, 2, ret_runs, ret_n_runs);
 }

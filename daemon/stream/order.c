@@ -53,9 +53,10 @@ static uint32_t mix(uint32_t x)
     return x ^ x >> 16;
 }
 
-/* A balanced Feistel network is a bijection on 2k bits whatever its round function. Values outside 0..n-1 are sent
- * through again until one lands inside (cycle walking): at most four times as many values exist, so that is soon.
- * Source: Black & Rogaway, "Ciphers with arbitrary finite domains", CT-RSA 2002; mix(): Wellons' lowbias32. */
+/* A balanced Feistel network is a bijection on 2k bits whatever its round function. Values outside 0..n-1 are
+ * sent through again until one lands inside (cycle walking): at most four times as many values exist, so that
+ * is soon. Source: Black & Rogaway, "Ciphers with arbitrary finite domains", CT-RSA 2002; mix(): Wellons'
+ * lowbias32. */
 uint64_t order_permute(uint64_t seed, uint32_t corpus, uint32_t pass, uint64_t n, uint64_t i)
 {
     uint32_t keys[8];
@@ -80,9 +81,9 @@ uint64_t order_permute(uint64_t seed, uint32_t corpus, uint32_t pass, uint64_t n
     return i;
 }
 
-/* Of an epoch's first i slots, how many are corpus c's, for each c in turn: *left starts as i. Each corpus takes its
- * floor of what those before it left; as a share of a growing number never shrinks, neither does any count, and at the
- * epoch's end all are exact. */
+/* Of an epoch's first i slots, how many are corpus c's, for each c in turn: *left starts as i. Each corpus
+ * takes its floor of what those before it left; as a share of a growing number never shrinks, neither does
+ * any count, and at the epoch's end all are exact. */
 static uint64_t take_share(const struct order *o, uint32_t c, uint64_t *left)
 {
     uint64_t share = (uint64_t)((unsigned __int128)*left * o->corpora[c].is.slots / o->corpora[c].rest);
@@ -90,9 +91,18 @@ static uint64_t take_share(const struct order *o, uint32_t c, uint64_t *left)
     return share;
 }
 
+uint64_t order_turns(const struct order *o, uint32_t c, uint64_t slot)
+{
+    uint64_t left = slot % o->slots, turns = 0;
+    for (uint32_t i = 0; i <= c; i++)
+        turns = take_share(o, i, &left);
+    return slot / o->slots * o->corpora[c].is.slots + turns;
+}
+
 static void load_block(const struct order *o, struct order_cursor *cur, uint64_t epoch, uint64_t block)
 {
-    uint64_t start = block * ORDER_BLOCK, end = start + ORDER_BLOCK < o->slots ? start + ORDER_BLOCK : o->slots;
+    uint64_t start = block * ORDER_BLOCK,
+             end = start + ORDER_BLOCK < o->slots ? start + ORDER_BLOCK : o->slots;
     uint64_t left_start = start, left_end = end, turn[ORDER_CORPORA_MAX];
     uint32_t n = 0;
     for (uint32_t c = 0; c < o->n; c++) {

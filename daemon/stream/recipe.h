@@ -1,4 +1,5 @@
-/* recipe - all that the bytes of a stream depend on, ready for use: corpora open, tokenizer loaded, template compiled.
+/* recipe - all that the bytes of a stream depend on, ready for use: corpora open, tokenizer loaded, template
+ * compiled.
  *
  * Immutable and counted: windows being made hold it, so a stream can change its recipe while they end.
  * Threads: any; recipe_unref the last one frees.
@@ -32,7 +33,8 @@ struct recipe {
 
 /* recipe_new
  * corpora:  open, in the order of conf->corpora.   tokenizer: a reference is taken.
- * Errors:   ERR_CONFIG for what the table of keys cannot see (a template that needs a symbol the model lacks, ...). */
+ * Errors:   ERR_CONFIG for what the table of keys cannot see (a template that needs a symbol the model lacks,
+ * ...). */
 int recipe_new(const struct conf *conf, const struct conf_stream *stream, struct corpus **corpora,
                struct tokenizer *tokenizer, struct recipe **ret, struct err *reterr);
 struct recipe *recipe_ref(struct recipe *r);

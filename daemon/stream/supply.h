@@ -1,11 +1,13 @@
 /* supply - makes the steps that consumers ask for, within the memory that the configuration allows.
  *
- * Whoever wants a step takes a reference to it (supply_step) and is told when its state changes. Behind that: the step's
- * rows lie in windows (window.h); windows that are not in memory are fetched and made by the workers, in any number at
- * a time that memory allows, and kept until the memory is wanted for others. Steps are served in the order in which
- * they were asked for, and one is always being made, so nothing waits for ever.
+ * Whoever wants a step takes a reference to it (supply_step) and is told when its state changes. Behind that:
+ * the step's rows lie in windows (window.h); windows that are not in memory are fetched and made by the
+ * workers, in any number at a time that memory allows, and kept until the memory is wanted for others. Steps
+ * are served in the order in which they were asked for, and one is always being made, so nothing waits for
+ * ever.
  *
- * Owner:   one thread, the feed's, calls everything here. Finished work arrives through workers_fd/workers_collect.
+ * Owner:   one thread, the feed's, calls everything here. Finished work arrives through
+ * workers_fd/workers_collect.
  */
 #ifndef SKIPALIGN_STREAM_SUPPLY_H
 #define SKIPALIGN_STREAM_SUPPLY_H
@@ -47,45 +49,58 @@ struct step {
     uint64_t supervised;   /* labels != -100 over all rows */
     /* private to supply */
     uint32_t refs;
-    bool active;
-    struct step *next;
-    uint64_t reserved;
+    uint64_t first_window, last_window;
+    bool pinned; /* its windows are: they are there or being made */
+    struct step *next_pending, *next_live;
 };
 
 /* supply_new
- * changed: called, from within any function of this header, for each step that left STEP_PENDING.
+ * memory:  bytes that windows may take, made and being made.
+ * changed: called when a step leaves STEP_PENDING, from within workers_collect or any function of this header
+ * (but a step that supply_step returns may have left it already: look at its state). It may call those
+ * functions.
  */
-int supply_new(struct workers *w, struct reader *r, uint64_t memory, void (*changed)(void *arg, struct step *), void *arg,
-               struct supply **ret);
+int supply_new(struct workers *w, struct reader *r, uint64_t memory,
+               void (*changed)(void *arg, struct step *), void *arg, struct supply **ret);
 /* supply_add - a stream of this recipe (one reference is taken); its ledger is opened in state_dir. */
-int supply_add(struct supply *s, struct recipe *r, const char *state_dir, struct stream **ret, struct err *reterr);
+int supply_add(struct supply *s, struct recipe *r, const char *state_dir, struct stream **ret,
+               struct err *reterr);
 /* supply_stop - waits for all jobs to end; every step must have been given back. NULL is fine. */
 void supply_stop(struct supply *s);
 
-/* supply_step - a reference to a step, made or about to be; NULL: no memory.   supply_step_unref - give it back. */
+/* supply_step - a reference to a step, made or about to be; NULL: no memory.   supply_step_unref - give it
+ * back. */
 struct step *supply_step(struct supply *s, struct stream *st, uint64_t number);
 void supply_step_unref(struct supply *s, struct step *step);
 
 struct stream *supply_find(struct supply *s, const char *name);
-struct stream *supply_next(struct supply *s, struct stream *after); /* NULL: the first; returns NULL after the last */
+struct stream *supply_next(struct supply *s,
+                           struct stream *after); /* NULL: the first; returns NULL after the last */
 
 const struct recipe *stream_recipe(const struct stream *st);
-uint64_t stream_steps(const struct stream *st);   /* in all, STREAM_UNKNOWN until the end has been seen */
-uint64_t stream_dropped(const struct stream *st); /* rows of the last partial step that are not sent */
+uint64_t stream_steps(const struct stream *st);       /* in all, STREAM_UNKNOWN until the end has been seen */
+uint64_t stream_dropped(const struct stream *st);     /* rows of the last partial step that are not sent */
 uint64_t stream_known_steps(const struct stream *st); /* steps that the ledger reaches */
 const char *stream_failure(const struct stream *st);  /* NULL while it goes on */
+const char *
+stream_ledger_failure(const struct stream *st); /* why the ledger is not kept on disk; NULL: it is */
+
+/* A ledger of another configuration, corpus or model was found at the start: steps of before cannot be had
+ * again. */
+bool stream_ledger_replaced(const struct stream *st);
 
 /* What was made and what was not sent, since the stream began as far as the ledger knows it. */
 struct stream_counts {
     uint64_t windows, rows, documents, tokens, supervised, row_tokens; /* row_tokens: with padding */
-    uint64_t slots;                                                   /* records looked at */
+    uint64_t slots;                                                    /* records looked at */
     uint64_t unusable[UNUSABLE__COUNT];
     uint64_t truncated, split;
     uint64_t outcome[POS_OUTCOME__COUNT];
 };
 void stream_get_counts(const struct stream *st, struct stream_counts *ret);
 
-/* The first STREAM_QUARANTINE records not used, in the order of the stream. Borrowed until the next call of supply. */
+/* The first STREAM_QUARANTINE records not used, in the order of the stream. Borrowed until the next call of
+ * supply. */
 #define STREAM_QUARANTINE 10000
 struct quarantined {
     uint64_t window;

@@ -1,8 +1,8 @@
 /* window - some consecutive slots of a stream, made into rows: the unit of work and of memory.
  *
- * Where a window ends depends on the index alone (slots and bytes, never on what is inside), it never crosses an epoch,
- * and its rows depend on nothing outside it. So windows are made in any order by any worker, and a stream is simply
- * the rows of window 0, 1, 2, ...: step s is rows [s*G, (s+1)*G).
+ * Where a window ends depends on the index alone (slots and bytes, never on what is inside), it never crosses
+ * an epoch, and its rows depend on nothing outside it. So windows are made in any order by any worker, and a
+ * stream is simply the rows of window 0, 1, 2, ...: step s is rows [s*G, (s+1)*G).
  *
  * A window holds tokens once, compactly; batches are written from it (feed/frame.h) for any world.
  * Threads: immutable once made; counted, any thread may hold it.
@@ -16,6 +16,7 @@
 #include "stream/recipe.h"
 
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 struct window_span {
@@ -70,27 +71,28 @@ struct window {
     atomic_uint refs;
 };
 
-/* window_plan - the slots of the window that starts at first_slot; returns how many (0: the stream has ended there).
- * *ret_bytes: of the records, as far as they will be read. */
-uint32_t window_plan(const struct recipe *r, struct order_cursor *cur, uint64_t first_slot, uint64_t *ret_bytes);
+/* window_plan - how many slots the window has that starts at first_slot; 0: the stream has ended there.
+ * *ret_bytes: memory that it will need at most while it is made, as far as one can tell before. */
+uint32_t window_plan(const struct recipe *r, struct order_cursor *cur, uint64_t first_slot,
+                     uint64_t *ret_bytes);
 
-/* window_new - an empty window and the reads that it needs. NULL: no memory. */
-struct window_fetch {
-    struct window *window;
-    struct slot *slots;          /* [n_slots] */
-    struct corpus_extent *where; /* [n_slots] */
-    uint32_t *read;              /* [n_slots]: index into fetch.reads, UINT32_MAX: too large, not read */
-    struct fetch fetch;
+/* window_order - an empty window and the records that it is to be made of, for kitchen_make. NULL: no memory.
+ * Owner: the caller; window_order_free leaves the window alone. */
+struct window_slot {
+    struct slot slot;
+    uint32_t read; /* index into reads; UINT32_MAX: larger than record_max, not read */
+    bool plain;    /* see corpus_extent */
 };
-struct window_fetch *window_fetch_new(struct recipe *r, struct order_cursor *cur, uint64_t number, uint64_t first_slot,
-                                      uint32_t n_slots);
-void window_fetch_free(struct window_fetch *f); /* not the window */
 
-/* window_make - on a worker, when the reads have ended: parse, render, tokenise, position, pack. */
-struct kitchen; /* a worker's own: parser, buffers */
-struct kitchen *kitchen_new(void);
-void kitchen_free(struct kitchen *k);
-void window_make(struct kitchen *k, struct window_fetch *f);
+struct window_order {
+    struct window *window;
+    struct window_slot *slots; /* [window->n_slots] */
+    struct fetch fetch;
+    void *arg; /* the caller's */
+};
+struct window_order *window_order_new(struct recipe *r, struct order_cursor *cur, uint64_t number,
+                                      uint64_t first_slot, uint32_t n_slots);
+void window_order_free(struct window_order *o); /* NULL is fine */
 
 struct window *window_ref(struct window *w);
 void window_unref(struct window *w); /* NULL is fine; any thread */

@@ -1,0 +1,40 @@
+#include "stream/fit.h"
+
+/* Cut inside or after block b, so that the document has n tokens. */
+static void cut(struct document *d, size_t b, uint32_t n, uint32_t block_start)
+{
+    struct text_block *last = &d->blocks[b];
+    last->n_tokens = n - block_start;
+    if (last->supervised_end > last->n_tokens)
+        last->supervised_end = last->n_tokens;
+    if (last->supervised_start > last->supervised_end)
+        last->supervised_start = last->supervised_end;
+    d->n_blocks = b + 1;
+    d->n_ids = n;
+}
+
+void fit_truncate(struct document *d, uint32_t seq_len)
+{
+    uint32_t start = 0, whole_start = 0;
+    size_t b = 0, whole = SIZE_MAX; /* the last response that fits whole */
+    for (; b < d->n_blocks && start + d->blocks[b].n_tokens <= seq_len; start += d->blocks[b++].n_tokens)
+        if (d->blocks[b].supervised_end > d->blocks[b].supervised_start) {
+            whole = b;
+            whole_start = start;
+        }
+    if (b == d->n_blocks)
+        return;
+    if (whole != SIZE_MAX)
+        cut(d, whole, whole_start + d->blocks[whole].n_tokens, whole_start);
+    else
+        cut(d, b, seq_len, start);
+}
+
+uint32_t fit_pairs(const uint32_t *block_tokens, uint32_t n_blocks, uint32_t first, uint32_t seq_len)
+{
+    uint64_t sum = 0;
+    uint32_t b = first;
+    while (b + 1 < n_blocks && (sum += (uint64_t)block_tokens[b] + block_tokens[b + 1]) <= seq_len)
+        b += 2;
+    return b > first ? (b - first) / 2 : 1;
+}

@@ -1,0 +1,270 @@
+#include "stream/ledger.h"
+
+#include "base/array.h"
+#include "base/file.h"
+
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include <xxhash.h>
+
+#define LEDGER_MAGIC 0x31474c4e47494c41ull /* "ALIGNLG1" */
+#define LEDGER_VERSION 1
+
+struct header {
+    uint64_t magic, version, fingerprint, check;
+};
+
+struct entry {
+    uint32_t n_slots, n_rows, documents, truncated;
+    uint64_t tokens, supervised;
+    uint32_t split, outcome[POS_OUTCOME__COUNT], unusable[UNUSABLE__COUNT - 1];
+    uint64_t check; /* of all before it, seeded with the window's number */
+};
+_Static_assert(sizeof(struct entry) <= 128, "a window costs little on disk");
+
+struct ledger {
+    int fd, quarantine_fd;
+    uint64_t n;
+    struct start {
+        uint64_t slot, row;
+    } * start; /* [n + 1] */
+    size_t start_cap;
+    struct stream_counts counts;
+    struct quarantined *quarantine;
+    size_t n_quarantine, quarantine_cap;
+    struct err failure;
+};
+
+static uint64_t check_of(const struct entry *e, uint64_t window)
+{
+    return XXH3_64bits_withSeed(e, offsetof(struct entry, check), window);
+}
+
+static int add(struct ledger *l, const struct entry *e)
+{
+    if (array_grow(&l->start, &l->start_cap, l->n + 2) != 0)
+        return -ENOMEM;
+    l->start[l->n + 1] = (struct start){l->start[l->n].slot + e->n_slots, l->start[l->n].row + e->n_rows};
+    l->n++;
+    struct stream_counts *c = &l->counts;
+    c->windows++;
+    c->slots += e->n_slots;
+    c->rows += e->n_rows;
+    c->documents += e->documents;
+    c->tokens += e->tokens;
+    c->supervised += e->supervised;
+    c->truncated += e->truncated;
+    c->split += e->split;
+    for (int i = 0; i < POS_OUTCOME__COUNT; i++)
+        c->outcome[i] += e->outcome[i];
+    for (int i = 1; i < UNUSABLE__COUNT; i++)
+        c->unusable[i] += e->unusable[i - 1];
+    return 0;
+}
+
+/* Whole entries that check out, from the start; what follows the last of them is cut off. */
+static int read_entries(struct ledger *l)
+{
+    struct entry e;
+    off_t at = sizeof(struct header);
+    while (pread(l->fd, &e, sizeof e, at) == (ssize_t)sizeof e && e.check == check_of(&e, l->n)) {
+        if (add(l, &e) != 0)
+            return -ENOMEM;
+        at += (off_t)sizeof e;
+    }
+    return ftruncate(l->fd, at) == 0 ? 0 : -errno;
+}
+
+static int read_quarantine(struct ledger *l)
+{
+    struct quarantined q;
+    off_t at = 0;
+    while (pread(l->quarantine_fd, &q, sizeof q, at) == (ssize_t)sizeof q && q.window < l->n &&
+           q.reason < UNUSABLE__COUNT) {
+        if (array_grow(&l->quarantine, &l->quarantine_cap, l->n_quarantine + 1) != 0)
+            return -ENOMEM;
+        q.detail[sizeof q.detail - 1] = '\0';
+        l->quarantine[l->n_quarantine++] = q;
+        at += (off_t)sizeof q;
+    }
+    return ftruncate(l->quarantine_fd, at) == 0 ? 0 : -errno;
+}
+
+static int open_files(struct ledger *l, const char *path, const char *quarantine_path, uint64_t fingerprint,
+                      bool *ret_replaced)
+{
+    struct header have = {0},
+                  want = {.magic = LEDGER_MAGIC, .version = LEDGER_VERSION, .fingerprint = fingerprint};
+    want.check = XXH3_64bits(&want, offsetof(struct header, check));
+    *ret_replaced = false;
+    l->fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0644);
+    if (l->fd < 0)
+        return -errno;
+    ssize_t size = pread(l->fd, &have, sizeof have, 0);
+    bool ours = size == (ssize_t)sizeof have && memcmp(&have, &want, sizeof have) == 0;
+    if (size < 0)
+        return -errno;
+    if (size > 0 && !ours) {
+        char old[PATH_MAX + 8];
+        (void)snprintf(old, sizeof old, "%s.old", path);
+        (void)close(l->fd);
+        if (rename(path, old) != 0 || (l->fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0644)) < 0)
+            return -errno;
+        *ret_replaced = true;
+    }
+    if (!ours && pwrite(l->fd, &want, sizeof want, 0) != (ssize_t)sizeof want)
+        return errno != 0 ? -errno : -ENOSPC;
+    l->quarantine_fd = open(quarantine_path, O_RDWR | O_CREAT | O_CLOEXEC | (ours ? 0 : O_TRUNC), 0644);
+    return l->quarantine_fd < 0 ? -errno : 0;
+}
+
+int ledger_open(const char *state_dir, const char *stream, uint64_t fingerprint, struct ledger **ret,
+                bool *ret_replaced, struct err *reterr)
+{
+    char folder[PATH_MAX], path[PATH_MAX], quarantine[PATH_MAX];
+    if (snprintf(folder, sizeof folder, "%s/streams", state_dir) >= (int)sizeof folder ||
+        snprintf(path, sizeof path, "%s/%s.ledger", folder, stream) >= (int)sizeof path ||
+        snprintf(quarantine, sizeof quarantine, "%s/%s.quarantine", folder, stream) >= (int)sizeof quarantine)
+        return err_sys(reterr, -ENAMETOOLONG, "state_dir %s", state_dir);
+    int rc = file_make_dir(folder, reterr);
+    if (rc != 0)
+        return rc;
+    struct ledger *l = calloc(1, sizeof *l);
+    if (l == NULL)
+        return err_sys(reterr, -ENOMEM, "%s", path);
+    l->fd = l->quarantine_fd = -1;
+    rc = array_grow(&l->start, &l->start_cap, 1);
+    if (rc == 0) {
+        l->start[0] = (struct start){0};
+        rc = open_files(l, path, quarantine, fingerprint, ret_replaced);
+    }
+    if (rc == 0)
+        rc = read_entries(l);
+    if (rc == 0)
+        rc = read_quarantine(l);
+    if (rc != 0) {
+        ledger_close(l);
+        return err_sys(reterr, rc, "%s: cannot be opened for writing; check state_dir", path);
+    }
+    *ret = l;
+    return 0;
+}
+
+void ledger_close(struct ledger *l)
+{
+    if (l == NULL)
+        return;
+    if (l->fd >= 0)
+        (void)close(l->fd);
+    if (l->quarantine_fd >= 0)
+        (void)close(l->quarantine_fd);
+    free(l->start);
+    free(l->quarantine);
+    free(l);
+}
+
+uint64_t ledger_windows(const struct ledger *l)
+{
+    return l->n;
+}
+
+uint64_t ledger_first_slot(const struct ledger *l, uint64_t w)
+{
+    return l->start[w].slot;
+}
+
+uint64_t ledger_first_row(const struct ledger *l, uint64_t w)
+{
+    return l->start[w].row;
+}
+
+uint64_t ledger_find(const struct ledger *l, uint64_t row)
+{
+    uint64_t low = 0, high = l->n; /* the last window that starts at or before row */
+    while (high - low > 1) {
+        uint64_t mid = low + (high - low) / 2;
+        if (l->start[mid].row <= row)
+            low = mid;
+        else
+            high = mid;
+    }
+    return low;
+}
+
+static int remember_unusable(struct ledger *l, const struct window *w)
+{
+    for (size_t i = 0; i < w->n_unusable && l->n_quarantine < STREAM_QUARANTINE; i++) {
+        if (array_grow(&l->quarantine, &l->quarantine_cap, l->n_quarantine + 1) != 0)
+            return -ENOMEM;
+        const struct window_unusable *u = &w->unusable[i];
+        struct quarantined *q = &l->quarantine[l->n_quarantine++];
+        memset(q, 0, sizeof *q); /* padding too: it goes to disk */
+        q->window = w->number;
+        q->corpus = u->corpus;
+        q->pass = u->pass;
+        q->record = u->record;
+        q->reason = u->reason;
+        memcpy(q->detail, u->detail, sizeof q->detail);
+    }
+    return 0;
+}
+
+static int write_at(int fd, const void *data, size_t size, uint64_t at)
+{
+    ssize_t n = pwrite(fd, data, size, (off_t)at);
+    return n == (ssize_t)size ? 0 : n < 0 ? -errno : -ENOSPC;
+}
+
+int ledger_append(struct ledger *l, const struct window *w)
+{
+    struct entry e;
+    memset(&e, 0, sizeof e);
+    e.n_slots = w->n_slots;
+    e.n_rows = (uint32_t)w->n_rows;
+    e.documents = (uint32_t)w->n_docs;
+    e.tokens = w->n_tokens;
+    e.truncated = w->truncated;
+    e.split = w->split;
+    for (size_t i = 0; i < w->n_docs; i++) {
+        e.supervised += w->docs[i].n_supervised;
+        e.outcome[w->docs[i].outcome]++;
+    }
+    for (size_t i = 0; i < w->n_unusable; i++)
+        e.unusable[w->unusable[i].reason - 1]++;
+    e.check = check_of(&e, l->n);
+
+    size_t first = l->n_quarantine;
+    int rc = remember_unusable(l, w);
+    if (rc == 0 && l->failure.text[0] == '\0') {
+        if (l->n_quarantine > first)
+            rc = write_at(l->quarantine_fd, l->quarantine + first,
+                          (l->n_quarantine - first) * sizeof l->quarantine[0],
+                          first * sizeof l->quarantine[0]);
+        if (rc == 0)
+            rc = write_at(l->fd, &e, sizeof e, sizeof(struct header) + l->n * sizeof e);
+        if (rc != 0)
+            (void)err_sys(&l->failure, rc, "the ledger cannot be written");
+        rc = 0;
+    }
+    return rc == 0 ? add(l, &e) : rc;
+}
+
+const char *ledger_failure(const struct ledger *l)
+{
+    return l->failure.text[0] != '\0' ? l->failure.text : NULL;
+}
+
+const struct stream_counts *ledger_counts(const struct ledger *l)
+{
+    return &l->counts;
+}
+
+void ledger_quarantine(const struct ledger *l, const struct quarantined **ret, uint32_t *ret_n)
+{
+    *ret = l->quarantine;
+    *ret_n = (uint32_t)l->n_quarantine;
+}

@@ -1,0 +1,42 @@
+/* ledger - what each window of a stream came to: how many slots it took, how many rows it gave, what was not
+ * used.
+ *
+ * It makes opening at any step a look-up. It can always be computed again, so it is appended to without
+ * fsync; an entry that is torn or does not belong is recognised by its checksum and the rest is made anew. A
+ * ledger of another fingerprint (other configuration, data or model) is set aside as NAME.ledger.old. Files:
+ * state_dir/streams/NAME.ledger, and NAME.quarantine beside it with the first records that were not used.
+ *
+ * Owner:   one thread.
+ */
+#ifndef SKIPALIGN_STREAM_LEDGER_H
+#define SKIPALIGN_STREAM_LEDGER_H
+
+#include "base/err.h"
+#include "stream/supply.h"
+
+#include <stdint.h>
+
+struct ledger;
+
+/* ledger_open - *ret_replaced: a ledger of another fingerprint was there. Errors: state_dir not writable, no
+ * space. */
+int ledger_open(const char *state_dir, const char *stream, uint64_t fingerprint, struct ledger **ret,
+                bool *ret_replaced, struct err *reterr);
+void ledger_close(struct ledger *l); /* NULL is fine */
+
+uint64_t ledger_windows(const struct ledger *l);
+/* First slot and first row of window w <= ledger_windows: for w equal to it, where the next one starts. */
+uint64_t ledger_first_slot(const struct ledger *l, uint64_t w);
+uint64_t ledger_first_row(const struct ledger *l, uint64_t w);
+/* ledger_find - the window that holds a row below ledger_first_row(ledger_windows). */
+uint64_t ledger_find(const struct ledger *l, uint64_t row);
+
+/* ledger_append - the next window (its number is ledger_windows). Memory always has it; if the file cannot be
+ * written the ledger goes on without: ledger_failure says why. Errors: -ENOMEM. */
+int ledger_append(struct ledger *l, const struct window *w);
+const char *ledger_failure(const struct ledger *l);
+
+const struct stream_counts *ledger_counts(const struct ledger *l);
+void ledger_quarantine(const struct ledger *l, const struct quarantined **ret, uint32_t *ret_n);
+
+#endif

@@ -1,0 +1,110 @@
+#include "stream/recipe.h"
+
+#include "config/canonical.h"
+
+#include <errno.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <xxhash.h>
+
+/* Goes up when the same configuration gives other bytes than an older release did. */
+#define STREAM_FORMAT 1
+
+static int make_order(struct recipe *r, struct err *reterr)
+{
+    const struct conf_stream *s = r->conf;
+    struct order_corpus *oc = calloc(r->n_corpora, sizeof oc[0]);
+    if (oc == NULL)
+        return err_sys(reterr, -ENOMEM, "stream '%s'", s->name);
+    for (uint32_t c = 0; c < r->n_corpora; c++) {
+        uint64_t records = corpus_records(r->corpora[c]);
+        double slots = round(s->corpora[c].repeat * (double)records);
+        oc[c] = (struct order_corpus){
+            .hash = r->corpus_hash[c], .records = records, .slots = slots < 1 ? 1 : (uint64_t)slots};
+    }
+    r->order = order_new((uint64_t)s->seed, oc, r->n_corpora);
+    free(oc);
+    if (r->order == NULL)
+        return err_sys(reterr, -ENOMEM, "stream '%s'", s->name);
+    uint64_t epoch = order_epoch_slots(r->order);
+    r->slots = s->epochs == 0 ? UINT64_MAX : epoch * (uint64_t)s->epochs;
+    if (s->epochs != 0 && r->slots / epoch != (uint64_t)s->epochs)
+        return err_set(reterr, ERR_CONFIG,
+                       "stream '%s': %lld epochs of %llu samples are too many; use epochs: 0", s->name,
+                       (long long)s->epochs, (unsigned long long)epoch);
+    return 0;
+}
+
+/* What the bytes of the stream depend on: configuration, data, model, and our own format. */
+static int make_fingerprint(const struct conf *conf, struct recipe *r, struct err *reterr)
+{
+    char *text = NULL;
+    int rc = conf_stream_canonical(conf, r->conf, &text);
+    if (rc != 0)
+        return err_sys(reterr, rc, "stream '%s'", r->conf->name);
+    uint64_t hash = XXH3_64bits_withSeed(text, strlen(text), STREAM_FORMAT);
+    free(text);
+    hash = XXH3_64bits_withSeed(tokenizer_sha256(r->tokenizer), 64, hash);
+    for (uint32_t c = 0; c < r->n_corpora; c++) {
+        uint64_t one = corpus_fingerprint(r->corpora[c]);
+        hash = XXH3_64bits_withSeed(&one, sizeof one, hash);
+    }
+    r->fingerprint = hash;
+    return 0;
+}
+
+int recipe_new(const struct conf *conf, const struct conf_stream *stream, struct corpus **corpora,
+               struct tokenizer *tokenizer, struct recipe **ret, struct err *reterr)
+{
+    struct recipe *r = calloc(1, sizeof *r);
+    if (r == NULL)
+        return err_sys(reterr, -ENOMEM, "stream '%s'", stream->name);
+    atomic_init(&r->refs, 1);
+    r->conf = stream;
+    r->record_max = conf->record_max;
+    r->n_corpora = stream->n_corpora;
+    r->tokenizer = tokenizer_ref(tokenizer);
+    r->corpora = calloc(r->n_corpora, sizeof r->corpora[0]);
+    r->corpus_hash = calloc(r->n_corpora, sizeof r->corpus_hash[0]);
+    int rc = -ENOMEM;
+    if (r->corpora == NULL || r->corpus_hash == NULL) {
+        (void)err_sys(reterr, rc, "stream '%s'", stream->name);
+        goto out_fail;
+    }
+    for (uint32_t c = 0; c < r->n_corpora; c++) {
+        r->corpora[c] = corpora[c];
+        r->corpus_hash[c] = (uint32_t)rng_name_hash(stream->corpora[c].corpus);
+    }
+    if ((rc = make_order(r, reterr)) != 0 || (rc = make_fingerprint(conf, r, reterr)) != 0)
+        goto out_fail;
+    rc = template_compile(stream->template, conf->templates, conf->n_templates, tokenizer, &r->template,
+                          reterr);
+    if (rc != 0) {
+        (void)err_wrap(reterr, rc, "stream '%s'", stream->name);
+        goto out_fail;
+    }
+    *ret = r;
+    return 0;
+out_fail:
+    recipe_unref(r);
+    return rc;
+}
+
+struct recipe *recipe_ref(struct recipe *r)
+{
+    (void)atomic_fetch_add_explicit(&r->refs, 1, memory_order_relaxed);
+    return r;
+}
+
+void recipe_unref(struct recipe *r)
+{
+    if (r == NULL || atomic_fetch_sub_explicit(&r->refs, 1, memory_order_acq_rel) != 1)
+        return;
+    template_free(r->template);
+    tokenizer_unref(r->tokenizer);
+    order_free(r->order);
+    free(r->corpora);
+    free(r->corpus_hash);
+    free(r);
+}
