@@ -1,0 +1,46 @@
+/* index - where each record of a corpus starts: 8 bytes a record in a file, mapped read-only.
+ *
+ * The file: a header, an entry for each file of the catalog, their paths, then the offsets in order. It is
+ * written as a stream to PATH.new, synced and renamed, so PATH is always whole; it is believed only if
+ * version, checksum, length and every file's path, size, mtime, inode and sampled hash are right.
+ *
+ * Owner:   the caller of index_open or index_build.   Threads: immutable.
+ */
+#ifndef SKIPALIGN_CORPUS_INDEX_H
+#define SKIPALIGN_CORPUS_INDEX_H
+
+#include "corpus/catalog.h"
+
+#include <stddef.h>
+#include <stdint.h>
+
+struct index_file {
+    uint64_t size, mtime_ns, inode, hash, start;
+    uint64_t first_record;
+    uint64_t content_end; /* where the last record ends */
+    uint32_t container, path_size;
+};
+
+struct index {
+    const struct index_file *files;
+    const uint64_t *offsets; /* n_records */
+    uint64_t n_records;
+    uint32_t n_files;
+    void *map;
+    size_t map_size;
+};
+
+/* index_open - the index at path, if it is there and is that of this catalog: 1; 0: it must be built. */
+int index_open(const char *path, const struct catalog *c, struct index *ret);
+
+/* index_build - scan the files, write path, open it.   progress: see corpus_open.
+ * Errors: those of scan_files; a file without records; more than 2^32 - 1 records; path cannot be written. */
+int index_build(const char *path, const struct catalog *c, enum io_kind io,
+                int (*progress)(void *arg, uint64_t done, uint64_t all), void *arg, struct index *ret,
+                struct err *reterr);
+void index_close(struct index *x); /* a zeroed one is fine */
+
+/* index_get - the file that holds record i, where the record starts, and its size. */
+uint32_t index_get(const struct index *x, uint64_t i, uint64_t *ret_offset, uint64_t *ret_size);
+
+#endif

@@ -1,0 +1,57 @@
+/* io_pread - the backend for kernels and containers that refuse io_uring: one pread after another. */
+#include "corpus/io.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+struct pread_request {
+    uint64_t token;
+    struct io_read read;
+};
+
+struct pread_queue {
+    uint32_t size, first, n;
+    struct pread_request requests[]; /* a ring */
+};
+
+static bool pread_use_memory(void *self, char *data, size_t size)
+{
+    (void)self, (void)data, (void)size;
+    return false;
+}
+
+static void pread_queue(void *self, uint64_t token, const struct io_read *read, bool registered)
+{
+    (void)registered;
+    struct pread_queue *q = self;
+    CHECK(q->n < q->size);
+    q->requests[(q->first + q->n++) % q->size] = (struct pread_request){token, *read};
+}
+
+static uint32_t pread_collect(void *self, struct io_result *ret, uint32_t max)
+{
+    struct pread_queue *q = self;
+    uint32_t n = q->n < max ? q->n : max;
+    for (uint32_t i = 0; i < n; i++) {
+        struct pread_request *r = &q->requests[q->first];
+        ssize_t got = pread(r->read.fd, r->read.data, r->read.size, (off_t)r->read.offset);
+        ret[i] = (struct io_result){r->token, got < 0 ? -errno : (int32_t)got};
+        q->first = (q->first + 1) % q->size;
+        q->n--;
+    }
+    return n;
+}
+
+int io_pread_backend(uint32_t depth, const struct io_backend **ret, void **ret_self, struct err *reterr)
+{
+    static const struct io_backend backend = {
+        .use_memory = pread_use_memory, .queue = pread_queue, .collect = pread_collect, .free = free};
+    struct pread_queue *q = calloc(1, sizeof *q + depth * sizeof q->requests[0]);
+    if (q == NULL)
+        return err_sys(reterr, -ENOMEM, "reading files");
+    q->size = depth;
+    *ret = &backend;
+    *ret_self = q;
+    return 0;
+}

@@ -1,0 +1,443 @@
+// The one place that knows simdjson. No exception leaves it, and none is used: simdjson's error codes are,
+// and memory comes from malloc.
+#define template template_of_stream /* conf.h is C, where this is a name like any other */
+#include "corpus/record.h"
+#undef template
+
+extern "C" {
+#include "base/err.h"
+}
+
+#include <cstdarg>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <new>
+#include <simdjson.h>
+#include <string_view>
+
+namespace dom = simdjson::dom;
+
+static_assert(RECORD_PADDING >= simdjson::SIMDJSON_PADDING, "simdjson reads this far past a record");
+
+extern "C" const char *const unusable_names[UNUSABLE__COUNT] = {
+    "usable",    "invalid-json", "missing-fields", "unknown-role", "response-first", "empty-response",
+    "too-large", "template",     "overlong",       "unsupervised", "tokenizer",
+};
+
+// simdjson keeps the memory of the largest document it has seen. A parser that has seen one larger than this
+// gives its memory back before the next record: rare large records must not cost every thread their size for
+// good.
+static constexpr size_t KEEP_SIZE = 4u << 20;
+
+struct record_parser {
+    dom::parser json;
+    struct turn *turns = nullptr;
+    uint32_t n_turns = 0, cap_turns = 0;
+    char *joined = nullptr; // texts of turns that were joined; never moves while a record is parsed
+    size_t joined_size = 0, joined_cap = 0;
+    size_t record_size = 0; // of the record in work
+    char *detail = nullptr;
+};
+
+extern "C" struct record_parser *record_parser_new(void)
+{
+    return new (std::nothrow) record_parser;
+}
+
+extern "C" void record_parser_free(struct record_parser *p)
+{
+    if (p == nullptr)
+        return;
+    free(p->turns);
+    free(p->joined);
+    delete p;
+}
+
+namespace
+{
+
+[[gnu::format(printf, 3, 4)]] enum unusable refuse(record_parser *p, enum unusable why, const char *fmt, ...)
+{
+    va_list ap;
+    va_start(ap, fmt);
+    (void)vsnprintf(p->detail, RECORD_DETAIL, fmt, ap);
+    va_end(ap);
+    return why;
+}
+
+enum unusable refuse_memory(record_parser *p)
+{
+    return refuse(p, UNUSABLE_TOO_LARGE, "no memory left for a record of %zu bytes", p->record_size);
+}
+
+bool is_space(char c)
+{
+    return c == ' ' || c == '\n' || c == '\r' || c == '\t';
+}
+
+bool is_blank(std::string_view s)
+{
+    for (char c : s)
+        if (!is_space(c))
+            return false;
+    return true;
+}
+
+// The value itself: an extent reaches to the next record, white space and comma included.
+struct slice strip(struct slice s)
+{
+    while (s.size > 0 && is_space(s.data[0]))
+        s.data++, s.size--;
+    while (s.size > 0 && is_space(s.data[s.size - 1]))
+        s.size--;
+    if (s.size > 0 && s.data[s.size - 1] == ',')
+        s.size--;
+    while (s.size > 0 && is_space(s.data[s.size - 1]))
+        s.size--;
+    return s;
+}
+
+const char *field_name(const struct conf_corpus *c, enum field f)
+{
+    return c->fields[f] != nullptr ? c->fields[f] : field_names[f];
+}
+
+const char *type_name(dom::element e)
+{
+    switch (e.type()) {
+    case dom::element_type::ARRAY:
+        return "a list";
+    case dom::element_type::OBJECT:
+        return "an object";
+    case dom::element_type::STRING:
+        return "a string";
+    case dom::element_type::BOOL:
+        return "true or false";
+    case dom::element_type::NULL_VALUE:
+        return "null";
+    default:
+        return "a number";
+    }
+}
+
+/* ---- turns ---- */
+
+// `text` joined to the turn's with a blank line between. A record is longer than all its texts and the blank
+// lines together, for each text has a name and quotes around it; conf_corpus.fields may use one of them for
+// two fields. So joined[] is allocated once, and what points into it stays.
+bool join(record_parser *p, struct turn *t, std::string_view text)
+{
+    size_t cap = 2 * p->record_size;
+    if (p->joined_cap < cap) {
+        CHECK(p->joined_size == 0);
+        free(p->joined);
+        p->joined = static_cast<char *>(malloc(cap));
+        p->joined_cap = p->joined == nullptr ? 0 : cap;
+        if (p->joined == nullptr)
+            return false;
+    }
+    CHECK(t->text.size + 2 + text.size() <= p->joined_cap - p->joined_size);
+    char *end = p->joined + p->joined_size;
+    if (t->text.data + t->text.size != end) {
+        memcpy(end, t->text.data, t->text.size);
+        t->text.data = end;
+        end += t->text.size;
+    }
+    memcpy(end, "\n\n", 2);
+    memcpy(end + 2, text.data(), text.size());
+    t->text.size += 2 + text.size();
+    p->joined_size = static_cast<size_t>(end + 2 + text.size() - p->joined);
+    return true;
+}
+
+enum unusable push(record_parser *p, enum role role, std::string_view text)
+{
+    if (p->n_turns == p->cap_turns) {
+        uint32_t cap = p->cap_turns == 0 ? 16 : 2 * p->cap_turns;
+        void *grown = realloc(p->turns, cap * sizeof p->turns[0]);
+        if (grown == nullptr)
+            return refuse_memory(p);
+        p->turns = static_cast<struct turn *>(grown);
+        p->cap_turns = cap;
+    }
+    p->turns[p->n_turns++] = {role, {text.data(), text.size()}};
+    return USABLE;
+}
+
+enum unusable add_turn(record_parser *p, enum role role, std::string_view text)
+{
+    struct turn *last = p->n_turns > 0 ? &p->turns[p->n_turns - 1] : nullptr;
+    if (role == ROLE_SYSTEM && last != nullptr && last->role != ROLE_SYSTEM)
+        return refuse(p, UNUSABLE_ROLE, "a system turn after the dialogue has begun");
+    if (role == ROLE_SYSTEM && text.empty())
+        return USABLE; // a field that every record of a file has, and most leave empty
+    if (role == ROLE_ASSISTANT && (last == nullptr || last->role == ROLE_SYSTEM))
+        return refuse(p, UNUSABLE_RESPONSE_FIRST, "a response before any instruction");
+    if (role == ROLE_ASSISTANT && is_blank(text))
+        return refuse(p, UNUSABLE_EMPTY_RESPONSE, "turn %u: a response without text", p->n_turns + 1);
+    if (last != nullptr && last->role == role)
+        return join(p, last, text) ? USABLE : refuse_memory(p);
+    return push(p, role, text);
+}
+
+/* ---- fields ---- */
+
+enum unusable get_string(record_parser *p, dom::object o, const char *name, bool required,
+                         std::string_view *ret)
+{
+    dom::element e;
+    *ret = {};
+    if (o[name].get(e) != simdjson::SUCCESS || (!required && e.is_null()))
+        return required ? refuse(p, UNUSABLE_FIELDS, "no field '%.32s'", name) : USABLE;
+    if (e.get(*ret) != simdjson::SUCCESS)
+        return refuse(p, UNUSABLE_FIELDS, "'%.32s' is %s, a string is wanted", name, type_name(e));
+    return USABLE;
+}
+
+int find_role(enum corpus_format format, std::string_view name)
+{
+    static const struct {
+        const char *name;
+        enum role role;
+    } of_messages[] = {{"system", ROLE_SYSTEM},
+                       {"user", ROLE_USER},
+                       {"assistant", ROLE_ASSISTANT},
+                       {nullptr, ROLE_TEXT}},
+      of_sharegpt[] = {{"human", ROLE_USER},     {"gpt", ROLE_ASSISTANT},       {"system", ROLE_SYSTEM},
+                       {"user", ROLE_USER},      {"assistant", ROLE_ASSISTANT}, {"chatgpt", ROLE_ASSISTANT},
+                       {"bing", ROLE_ASSISTANT}, {"bard", ROLE_ASSISTANT},      {nullptr, ROLE_TEXT}};
+    for (auto *r = format == FORMAT_SHAREGPT ? of_sharegpt : of_messages; r->name != nullptr; r++)
+        if (name == r->name)
+            return r->role;
+    return -1;
+}
+
+// A role is quoted only if it looks like one: details hold no text of the corpus.
+bool is_quotable(std::string_view role)
+{
+    for (char c : role)
+        if (!(c >= 'a' && c <= 'z') && c != '_' && c != '-')
+            return false;
+    return !role.empty() && role.size() <= 16;
+}
+
+// The turns of a list of objects; names as sharegpt or messages have them.
+enum unusable add_list(record_parser *p, const struct conf_corpus *c, enum corpus_format format,
+                       dom::array list)
+{
+    const char *role_name = field_name(c, format == FORMAT_SHAREGPT ? FIELD_FROM : FIELD_ROLE);
+    const char *text_name = field_name(c, format == FORMAT_SHAREGPT ? FIELD_VALUE : FIELD_CONTENT);
+    unsigned n = 0;
+    for (dom::element e : list) {
+        n++;
+        dom::object o;
+        std::string_view role, text;
+        if (e.get(o) != simdjson::SUCCESS)
+            return refuse(p, UNUSABLE_FIELDS, "turn %u is %s, an object is wanted", n, type_name(e));
+        enum unusable why = get_string(p, o, role_name, true, &role);
+        if (why != USABLE)
+            return why;
+        int known = find_role(format, role);
+        if (known < 0 && is_quotable(role))
+            return refuse(p, UNUSABLE_ROLE, "turn %u: role '%.*s' is not known", n,
+                          static_cast<int>(role.size()), role.data());
+        if (known < 0)
+            return refuse(p, UNUSABLE_ROLE, "turn %u: its role is not known", n);
+        why = get_string(p, o, text_name, true, &text);
+        if (why == USABLE)
+            why = add_turn(p, static_cast<enum role>(known), text);
+        if (why != USABLE)
+            return why;
+    }
+    return USABLE;
+}
+
+enum unusable add_list_field(record_parser *p, const struct conf_corpus *c, enum corpus_format format,
+                             dom::object o, const char *name)
+{
+    dom::element e;
+    dom::array list;
+    if (o[name].get(e) != simdjson::SUCCESS)
+        return refuse(p, UNUSABLE_FIELDS, "no field '%.32s'", name);
+    if (e.get(list) != simdjson::SUCCESS)
+        return refuse(p, UNUSABLE_FIELDS, "'%.32s' is %s, a list is wanted", name, type_name(e));
+    if (list.begin() == list.end())
+        return refuse(p, UNUSABLE_FIELDS, "'%.32s' is an empty list", name);
+    return add_list(p, c, format, list);
+}
+
+enum unusable add_system_field(record_parser *p, const struct conf_corpus *c, dom::object o)
+{
+    std::string_view text;
+    enum unusable why = get_string(p, o, field_name(c, FIELD_SYSTEM), false, &text);
+    return why == USABLE ? add_turn(p, ROLE_SYSTEM, text) : why;
+}
+
+/* ---- formats ---- */
+
+enum unusable parse_messages(record_parser *p, const struct conf_corpus *c, dom::object o)
+{
+    return add_list_field(p, c, FORMAT_MESSAGES, o, field_name(c, FIELD_MESSAGES));
+}
+
+enum unusable parse_sharegpt(record_parser *p, const struct conf_corpus *c, dom::object o)
+{
+    enum unusable why = add_system_field(p, c, o);
+    return why == USABLE ? add_list_field(p, c, FORMAT_SHAREGPT, o, field_name(c, FIELD_CONVERSATIONS)) : why;
+}
+
+enum unusable parse_alpaca(record_parser *p, const struct conf_corpus *c, dom::object o)
+{
+    std::string_view instruction, input, output;
+    enum unusable why = add_system_field(p, c, o);
+    if (why == USABLE)
+        why = get_string(p, o, field_name(c, FIELD_INSTRUCTION), true, &instruction);
+    if (why == USABLE)
+        why = get_string(p, o, field_name(c, FIELD_INPUT), false, &input);
+    if (why == USABLE)
+        why = get_string(p, o, field_name(c, FIELD_OUTPUT), true, &output);
+    if (why == USABLE && !(instruction.empty() && !input.empty()))
+        why = add_turn(p, ROLE_USER, instruction);
+    if (why == USABLE && !input.empty())
+        why = add_turn(p, ROLE_USER, input);
+    return why == USABLE ? add_turn(p, ROLE_ASSISTANT, output) : why;
+}
+
+// A string is one turn of that role; TRL also allows a list of messages.
+enum unusable add_prompt_or_completion(record_parser *p, const struct conf_corpus *c, dom::object o,
+                                       enum role role)
+{
+    const char *name = field_name(c, role == ROLE_USER ? FIELD_PROMPT : FIELD_COMPLETION);
+    dom::array list;
+    if (o[name].get(list) == simdjson::SUCCESS)
+        return add_list_field(p, c, FORMAT_MESSAGES, o, name);
+    std::string_view text;
+    enum unusable why = get_string(p, o, name, true, &text);
+    return why == USABLE ? add_turn(p, role, text) : why;
+}
+
+enum unusable parse_prompt_completion(record_parser *p, const struct conf_corpus *c, dom::object o)
+{
+    enum unusable why = add_prompt_or_completion(p, c, o, ROLE_USER);
+    return why == USABLE ? add_prompt_or_completion(p, c, o, ROLE_ASSISTANT) : why;
+}
+
+enum unusable add_text(record_parser *p, std::string_view text)
+{
+    return is_blank(text) ? refuse(p, UNUSABLE_EMPTY_RESPONSE, "a text of white space only")
+                          : push(p, ROLE_TEXT, text);
+}
+
+enum unusable parse_text(record_parser *p, const struct conf_corpus *c, dom::object o)
+{
+    std::string_view text;
+    enum unusable why = get_string(p, o, field_name(c, FIELD_TEXT), true, &text);
+    return why == USABLE ? add_text(p, text) : why;
+}
+
+// A line of a text file: all of it but its end, so that indentation stays.
+enum unusable parse_line(record_parser *p, struct slice s)
+{
+    const void *newline = memchr(s.data, '\n', s.size);
+    if (newline != nullptr)
+        s.size = static_cast<size_t>(static_cast<const char *>(newline) - s.data);
+    if (s.size > 0 && s.data[s.size - 1] == '\r')
+        s.size--;
+    if (!simdjson::validate_utf8(s.data, s.size))
+        return refuse(p, UNUSABLE_JSON, "not valid UTF-8");
+    return add_text(p, {s.data, s.size});
+}
+
+enum unusable refuse_json(record_parser *p, simdjson::error_code error)
+{
+    if (error == simdjson::UTF8_ERROR)
+        return refuse(p, UNUSABLE_JSON, "not valid UTF-8");
+    if (error == simdjson::MEMALLOC)
+        return refuse_memory(p);
+    if (error == simdjson::CAPACITY)
+        return refuse(p, UNUSABLE_TOO_LARGE, "%zu bytes: JSON documents end at 4 GiB", p->record_size);
+    return refuse(p, UNUSABLE_JSON, "%.80s", simdjson::error_message(error));
+}
+
+enum unusable parse_object(record_parser *p, struct slice s, dom::object *ret)
+{
+    dom::element e;
+    if (p->json.capacity() > KEEP_SIZE && s.size <= KEEP_SIZE) {
+        p->json = dom::parser();
+        free(p->joined);
+        p->joined = nullptr;
+        p->joined_cap = 0;
+    }
+    simdjson::error_code error = p->json.parse(s.data, s.size, false).get(e);
+    if (error != simdjson::SUCCESS)
+        return refuse_json(p, error);
+    if (e.get(*ret) != simdjson::SUCCESS)
+        return refuse(p, UNUSABLE_FIELDS, "the record is %s, an object is wanted", type_name(e));
+    return USABLE;
+}
+
+enum unusable parse_json(record_parser *p, const struct conf_corpus *c, enum corpus_format format,
+                         struct slice s)
+{
+    static enum unusable (*const parsers[FORMAT__COUNT])(record_parser *, const struct conf_corpus *,
+                                                         dom::object) = {
+        nullptr, parse_messages, parse_sharegpt, parse_alpaca, parse_prompt_completion, parse_text};
+    dom::object o;
+    enum unusable why = parse_object(p, s, &o);
+    return why == USABLE ? parsers[format](p, c, o) : why;
+}
+
+bool has_list(dom::object o, const char *name)
+{
+    return o[name].is_array();
+}
+
+bool has_string(dom::object o, const char *name)
+{
+    return o[name].is_string();
+}
+
+} // namespace
+
+extern "C" enum unusable record_parse(struct record_parser *p, const struct conf_corpus *c,
+                                      enum corpus_format format, int plain, struct slice text,
+                                      struct sample *ret, char detail[RECORD_DETAIL])
+{
+    p->n_turns = 0;
+    p->joined_size = 0;
+    p->record_size = text.size;
+    p->detail = detail;
+    enum unusable why = plain ? parse_line(p, text) : parse_json(p, c, format, strip(text));
+    if (why != USABLE)
+        return why;
+    bool any = false;
+    for (uint32_t i = 0; i < p->n_turns; i++)
+        any = any || p->turns[i].role == ROLE_ASSISTANT || p->turns[i].role == ROLE_TEXT;
+    if (!any)
+        return refuse(p, UNUSABLE_EMPTY_RESPONSE, "no response at all");
+    *ret = {p->turns, p->n_turns};
+    return USABLE;
+}
+
+extern "C" enum corpus_format record_detect(struct record_parser *p, const struct conf_corpus *c,
+                                            struct slice text)
+{
+    char detail[RECORD_DETAIL];
+    dom::object o;
+    p->detail = detail;
+    p->record_size = text.size;
+    if (parse_object(p, strip(text), &o) != USABLE)
+        return FORMAT_AUTO;
+    const char *prompt = field_name(c, FIELD_PROMPT), *completion = field_name(c, FIELD_COMPLETION);
+    if (has_list(o, field_name(c, FIELD_MESSAGES)))
+        return FORMAT_MESSAGES;
+    if (has_list(o, field_name(c, FIELD_CONVERSATIONS)))
+        return FORMAT_SHAREGPT;
+    if (has_string(o, field_name(c, FIELD_INSTRUCTION)) && has_string(o, field_name(c, FIELD_OUTPUT)))
+        return FORMAT_ALPACA;
+    if ((has_string(o, prompt) || has_list(o, prompt)) &&
+        (has_string(o, completion) || has_list(o, completion)))
+        return FORMAT_PROMPT_COMPLETION;
+    return has_string(o, field_name(c, FIELD_TEXT)) ? FORMAT_TEXT : FORMAT_AUTO;
+}

@@ -1,0 +1,29 @@
+/* scan - one pass over the files of a catalog that finds where each record starts.
+ *
+ * A file is read in stripes, by io_uring where it is allowed; threads read stripes and look for line ends
+ * side by side, and take turns, in the order of the stripes, to say what they found. A JSON array is followed
+ * in those turns, by a small state machine over strings, escapes and depth; no part of it is ever held beyond
+ * the stripe. Memory is fixed: two stripes a thread.
+ */
+#ifndef SKIPALIGN_CORPUS_SCAN_H
+#define SKIPALIGN_CORPUS_SCAN_H
+
+#include "corpus/catalog.h"
+
+/* What a scan tells, in file order; never two calls at once, but on any thread. A return other than 0 ends
+ * the scan, with *reterr filled by the callee. */
+struct scan_sink {
+    int (*record)(void *arg, uint64_t offset, struct err *reterr);
+    /* after the records of a file: where its last one ends */
+    int (*file_end)(void *arg, uint32_t file, uint64_t content_end, struct err *reterr);
+    int (*progress)(void *arg, uint64_t done, uint64_t all); /* on the caller's thread; may be NULL */
+    void *arg, *progress_arg;
+};
+
+/* scan_files
+ * Errors: the sink's; -errno of a read, with the file and offset; ERR_FORMAT for an array that is cut short
+ * or ends before the file does; ERR_CANCELLED if progress says so; ERR_CHANGED if a file shrinks meanwhile.
+ */
+int scan_files(const struct catalog *c, enum io_kind io, const struct scan_sink *sink, struct err *reterr);
+
+#endif
