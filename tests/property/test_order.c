@@ -1,7 +1,6 @@
 /* The order of a stream: every record once a pass, exact shares, the same from anywhere. */
-#include "stream/order.h"
-
 #include "base/rng.h"
+#include "stream/order.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -85,7 +84,8 @@ static void shares_are_exact_in_every_epoch_and_near_all_along(void **state)
 static void a_slot_is_the_same_from_anywhere(void **state)
 {
     (void)state;
-    const struct order_corpus corpora[] = {{.hash = 8, .records = 3000, .slots = 1500}, {.hash = 9, .records = 700, .slots = 700}};
+    const struct order_corpus corpora[] = {{.hash = 8, .records = 3000, .slots = 1500},
+                                           {.hash = 9, .records = 700, .slots = 700}};
     struct order *o = order_new(123, corpora, 2);
     struct order_cursor walk = {0};
     for (uint64_t i = 0; i < 9000; i++) {
@@ -101,7 +101,8 @@ static void a_slot_is_the_same_from_anywhere(void **state)
 static void the_mixture_is_shuffled(void **state)
 {
     (void)state;
-    const struct order_corpus corpora[] = {{.hash = 8, .records = 5000, .slots = 5000}, {.hash = 9, .records = 5000, .slots = 5000}};
+    const struct order_corpus corpora[] = {{.hash = 8, .records = 5000, .slots = 5000},
+                                           {.hash = 9, .records = 5000, .slots = 5000}};
     struct order *o = order_new(4, corpora, 2);
     struct order_cursor cur = {0};
     uint64_t switches = 0;

@@ -36,7 +36,8 @@ static struct dialogue random_dialogue(struct rng *rng)
     return d;
 }
 
-static enum pos_outcome ids_of(const struct conf_positions *p, struct rng_key key, const struct dialogue *d, int32_t *ids)
+static enum pos_outcome ids_of(const struct conf_positions *p, struct rng_key key, const struct dialogue *d,
+                               int32_t *ids)
 {
     struct pos_run runs[BLOCKS_MAX];
     uint32_t n_runs = 0;
@@ -153,8 +154,9 @@ static void probability_is_kept_and_leaves_the_gaps_alone(void **state)
     assert_in_range(skipped, 2800, 3200); /* sigma is 46 */
 }
 
-/* One turn: the gap is uniform on 0..B, for `sorted` and `sequential` alike. 64 buckets, chi-square with 63 degrees of
- * freedom: above 113.5 with probability 1e-4. The seed is fixed, so this passes always or never. */
+/* One turn: the gap is uniform on 0..B, for `sorted` and `sequential` alike. 64 buckets, chi-square with 63
+ * degrees of freedom: above 113.5 with probability 1e-4. The seed is fixed, so this passes always or never.
+ */
 static void the_gap_of_one_turn_is_uniform(void **state)
 {
     (void)state;
