@@ -1,7 +1,9 @@
-/* tokenizer - a SentencePiece model, loaded once and shared (libsentencepiece, in tokenizer_sp.cc).
+/* tokenizer - a SentencePiece model, loaded once and shared (libsentencepiece, behind tokenizer_sp.h).
  *
- * Symbols (bos, eos, [INST], <|im_start|>, ...) are looked up by name and come into a sample from the template only:
- * tokenizer_encode never gives a control symbol, whatever the text holds.
+ * Symbols (bos, eos, [INST], <|im_start|>, ...) are looked up by name and come into a sample from the
+ * template only: tokenizer_encode never gives a control symbol, whatever the text holds. User-defined symbols
+ * of the model are another matter: the library finds those in text (tokenizer_in_text), so the template
+ * refuses texts that hold one it uses.
  *
  * Owner:   counted; tokenizer_unref the last one frees.   Threads: any, at once.
  */
@@ -12,18 +14,16 @@
 #include "base/slice.h"
 #include "config/conf.h"
 
+#include <stdbool.h>
 #include <stdint.h>
-
-#ifdef __cplusplus
-extern "C" {
-#endif
 
 struct tokenizer;
 
 /* tokenizer_load
  * special: symbols that a fine-tuned model added beyond its file; n of them.
- * Errors:  -errno for the file; ERR_MODEL: not a SentencePiece model, a special id that the model uses for another
- *          piece, ids with gaps that make no sense; each with the path and what to do.
+ * Errors:  -errno for the file; ERR_MODEL: not a SentencePiece model or not all of one; a special token that
+ * the model has under another id, an id it uses for another piece or that is far beyond its last, a name or
+ * an id given twice; each with the path and what to do.
  */
 int tokenizer_load(const char *path, const struct conf_special *special, uint32_t n, struct tokenizer **ret,
                    struct err *reterr);
@@ -37,9 +37,12 @@ void tokenizer_unref(struct tokenizer *t); /* NULL is fine */
 int tokenizer_encode(const struct tokenizer *t, struct slice text, int32_t **ids, size_t *cap, size_t *n,
                      struct err *reterr);
 
-/* tokenizer_symbol - id of a symbol: from special_tokens, else a control or user-defined piece of the model; -1: none.
+/* tokenizer_symbol - id of a symbol: from special_tokens, else a control or user-defined piece of the model;
+ * -1: none.
  * "{bos}" and "{eos}" are not names: ask tokenizer_bos and tokenizer_eos (-1 where the model has none). */
 int32_t tokenizer_symbol(const struct tokenizer *t, struct slice name);
+/* tokenizer_in_text - may tokenizer_encode give this id? */
+bool tokenizer_in_text(const struct tokenizer *t, int32_t id);
 int32_t tokenizer_bos(const struct tokenizer *t);
 int32_t tokenizer_eos(const struct tokenizer *t);
 /* tokenizer_pad - the model's pad id, else eos, else unk, else 0. */
@@ -47,15 +50,11 @@ int32_t tokenizer_pad(const struct tokenizer *t);
 /* tokenizer_vocab_size - 1 + the largest id, special tokens included. */
 int32_t tokenizer_vocab_size(const struct tokenizer *t);
 
-/* tokenizer_piece - the text of a token as a person reads it (U+2581 as space, bytes as themselves); buf of cap bytes,
- * NUL-terminated, cut at cap. Returns its length. Symbols give their name. */
+/* tokenizer_piece - the text of a token as a person reads it (U+2581 as space, bytes as themselves); buf of
+ * cap bytes, NUL-terminated, cut at cap. Returns its length. Symbols give their name. */
 size_t tokenizer_piece(const struct tokenizer *t, int32_t id, char *buf, size_t cap);
 
 const char *tokenizer_path(const struct tokenizer *t);
 const char *tokenizer_sha256(const struct tokenizer *t); /* of the model file, 64 hex digits */
-
-#ifdef __cplusplus
-}
-#endif
 
 #endif

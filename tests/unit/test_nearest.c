@@ -1,10 +1,11 @@
 #include "base/nearest.h"
 
-#include <cmocka.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+
+#include <cmocka.h>
 
 static const char *const names[] = {"seq_len",   NULL,         "seed",      "packing",
                                     "positions", "mistral-v1", "mistral-v3"};

@@ -1,0 +1,245 @@
+#include "text/tokenizer.h"
+
+#include "base/file.h"
+#include "text/spm_file.h"
+#include "text/tokenizer_sp.h"
+
+#include <errno.h>
+#include <sodium.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Larger than any model there is: a vocabulary of 256,000 pieces takes 4 MB. */
+#define MODEL_BYTES_MAX (256u << 20)
+
+struct tokenizer {
+    atomic_uint refs;
+    struct sp *sp;
+    uint8_t *types; /* enum spm_type, [n_pieces] */
+    int32_t n_pieces, vocab_size;
+    struct conf_special *specials; /* copies */
+    uint32_t n_specials;
+    char *path;
+    char sha256[2 * crypto_hash_sha256_BYTES + 1];
+};
+
+static int load_model(struct tokenizer *t, struct slice file, struct err *reterr)
+{
+    uint32_t n = 0;
+    int rc = spm_file_types(file, &t->types, &n);
+    if (rc == ERR_FORMAT)
+        return err_set(
+            reterr, ERR_MODEL,
+            "%s: not a SentencePiece model, or one that is cut short (%zu bytes); give the tokenizer.model "
+            "file of the model to be trained",
+            t->path, file.size);
+    if (rc != 0)
+        return err_sys(reterr, rc, "%s", t->path);
+    rc = sp_load(file, &t->sp, reterr);
+    if (rc != 0)
+        return err_wrap(reterr, rc, "%s: cannot be used as a SentencePiece model", t->path);
+    if (sp_n_pieces(t->sp) != (int32_t)n)
+        return err_set(reterr, ERR_MODEL,
+                       "%s: libsentencepiece finds %d pieces in it, we %u; get the file again", t->path,
+                       sp_n_pieces(t->sp), n);
+    t->n_pieces = t->vocab_size = (int32_t)n;
+
+    unsigned char sum[crypto_hash_sha256_BYTES];
+    crypto_hash_sha256(sum, (const unsigned char *)file.data, file.size);
+    sodium_bin2hex(t->sha256, sizeof t->sha256, sum, sizeof sum);
+    return 0;
+}
+
+static int check_special(const struct tokenizer *t, const struct conf_special *s, struct err *reterr)
+{
+    int32_t known = sp_id(t->sp, slice_of(s->piece)), n = t->n_pieces;
+    /* Added tokens follow the model's own, with gaps where only some are named; a slip of a digit lands
+     * elsewhere. */
+    int64_t id_max = 2 * (int64_t)n + 1024;
+    for (uint32_t i = 0; i < t->n_specials; i++) {
+        if (strcmp(t->specials[i].piece, s->piece) == 0)
+            return err_set(reterr, ERR_MODEL, "special_tokens: '%s' is given twice; keep one", s->piece);
+        if (t->specials[i].id == s->id)
+            return err_set(reterr, ERR_MODEL,
+                           "special_tokens: '%s' and '%s' both have id %d; each needs its own",
+                           t->specials[i].piece, s->piece, s->id);
+    }
+    if (known >= 0 && known != s->id)
+        return err_set(reterr, ERR_MODEL,
+                       "special_tokens: '%s' is %d here, but %s has it as %d; leave it out, or correct it",
+                       s->piece, s->id, t->path, known);
+    if (known < 0 && s->id >= 0 && s->id < n) {
+        struct slice other = sp_piece(t->sp, s->id);
+        return err_set(reterr, ERR_MODEL,
+                       "special_tokens: '%s' is %d here, but %s uses that id for '%.*s'; ids of added tokens "
+                       "start at %d",
+                       s->piece, s->id, t->path, (int)other.size, other.data, n);
+    }
+    if (s->id < 0 || s->id > id_max)
+        return err_set(reterr, ERR_MODEL,
+                       "special_tokens: '%s' is %d here; ids of tokens added to %s lie in %d..%lld", s->piece,
+                       s->id, t->path, n, (long long)id_max);
+    return 0;
+}
+
+static int add_special(struct tokenizer *t, const struct conf_special *s, struct err *reterr)
+{
+    int rc = check_special(t, s, reterr);
+    if (rc != 0)
+        return rc;
+    char *name = strdup(s->piece);
+    if (name == NULL)
+        return err_sys(reterr, -ENOMEM, "special_tokens");
+    t->specials[t->n_specials++] = (struct conf_special){.piece = name, .id = s->id};
+    if (s->id >= t->vocab_size)
+        t->vocab_size = s->id + 1;
+    return 0;
+}
+
+int tokenizer_load(const char *path, const struct conf_special *special, uint32_t n, struct tokenizer **ret,
+                   struct err *reterr)
+{
+    char *data = NULL;
+    size_t size = 0;
+    int rc = file_read(path, MODEL_BYTES_MAX, &data, &size, reterr);
+    if (rc != 0)
+        return err_wrap(reterr, rc, "tokenizer");
+    struct tokenizer *t = calloc(1, sizeof *t);
+    if (t != NULL) {
+        atomic_init(&t->refs, 1);
+        t->path = strdup(path);
+        t->specials = calloc(n + 1, sizeof *t->specials);
+    }
+    if (t == NULL || t->path == NULL || t->specials == NULL) {
+        rc = err_sys(reterr, -ENOMEM, "%s", path);
+        goto out_free;
+    }
+    rc = load_model(t, (struct slice){data, size}, reterr);
+    for (uint32_t i = 0; rc == 0 && i < n; i++)
+        rc = add_special(t, &special[i], reterr);
+    if (rc != 0) {
+        (void)err_wrap(reterr, rc, "tokenizer");
+        goto out_free;
+    }
+    *ret = t;
+    t = NULL;
+out_free:
+    tokenizer_unref(t);
+    free(data);
+    return rc;
+}
+
+struct tokenizer *tokenizer_ref(struct tokenizer *t)
+{
+    atomic_fetch_add_explicit(&t->refs, 1, memory_order_relaxed);
+    return t;
+}
+
+void tokenizer_unref(struct tokenizer *t)
+{
+    if (t == NULL || atomic_fetch_sub_explicit(&t->refs, 1, memory_order_acq_rel) != 1)
+        return;
+    for (uint32_t i = 0; i < t->n_specials; i++)
+        free(t->specials[i].piece);
+    free(t->specials);
+    free(t->types);
+    free(t->path);
+    sp_free(t->sp);
+    free(t);
+}
+
+int tokenizer_encode(const struct tokenizer *t, struct slice text, int32_t **ids, size_t *cap, size_t *n,
+                     struct err *reterr)
+{
+    int rc = sp_encode(t->sp, text, ids, cap, n, reterr);
+    return rc == 0 ? 0 : err_wrap(reterr, rc, "%s: tokenising %zu bytes", t->path, text.size);
+}
+
+int32_t tokenizer_symbol(const struct tokenizer *t, struct slice name)
+{
+    for (uint32_t i = 0; i < t->n_specials; i++)
+        if (slice_is(name, t->specials[i].piece))
+            return t->specials[i].id;
+    int32_t id = sp_id(t->sp, name);
+    return id >= 0 && (t->types[id] == SPM_CONTROL || t->types[id] == SPM_USER_DEFINED) ? id : -1;
+}
+
+bool tokenizer_in_text(const struct tokenizer *t, int32_t id)
+{
+    return id >= 0 && id < t->n_pieces && t->types[id] != SPM_CONTROL && t->types[id] != SPM_UNUSED;
+}
+
+int32_t tokenizer_bos(const struct tokenizer *t)
+{
+    return sp_bos(t->sp);
+}
+
+int32_t tokenizer_eos(const struct tokenizer *t)
+{
+    return sp_eos(t->sp);
+}
+
+int32_t tokenizer_pad(const struct tokenizer *t)
+{
+    int32_t pad = sp_pad(t->sp);
+    if (pad < 0)
+        pad = sp_eos(t->sp);
+    if (pad < 0)
+        pad = sp_unk(t->sp);
+    return pad < 0 ? 0 : pad;
+}
+
+int32_t tokenizer_vocab_size(const struct tokenizer *t)
+{
+    return t->vocab_size;
+}
+
+static const char *special_name(const struct tokenizer *t, int32_t id)
+{
+    for (uint32_t i = 0; i < t->n_specials; i++)
+        if (t->specials[i].id == id)
+            return t->specials[i].piece;
+    return NULL;
+}
+
+size_t tokenizer_piece(const struct tokenizer *t, int32_t id, char *buf, size_t cap)
+{
+    static const char space_mark[] = "\xe2\x96\x81"; /* U+2581 */
+    const size_t mark_size = sizeof space_mark - 1;
+    const char *name = special_name(t, id);
+    struct slice piece = name != NULL                  ? slice_of(name)
+                         : id >= 0 && id < t->n_pieces ? sp_piece(t->sp, id)
+                                                       : slice_of("");
+    size_t n = 0;
+    unsigned byte;
+    if (cap == 0)
+        return 0;
+    if (name == NULL && piece.size > 0 && t->types[id] == SPM_BYTE &&
+        sscanf(piece.data, "<0x%2X>", &byte) == 1) {
+        if (cap > 1)
+            buf[n++] = (char)byte;
+        buf[n] = '\0';
+        return n;
+    }
+    while (piece.size > 0 && n + 1 < cap) {
+        bool space = piece.size >= mark_size && memcmp(piece.data, space_mark, mark_size) == 0;
+        size_t step = space ? mark_size : 1;
+        buf[n++] = space ? ' ' : *piece.data;
+        piece.data += step;
+        piece.size -= step;
+    }
+    buf[n] = '\0';
+    return n;
+}
+
+const char *tokenizer_path(const struct tokenizer *t)
+{
+    return t->path;
+}
+
+const char *tokenizer_sha256(const struct tokenizer *t)
+{
+    return t->sha256;
+}
