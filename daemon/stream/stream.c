@@ -75,6 +75,8 @@ static void check_end(struct stream *st)
     uint64_t n = ledger_windows(st->ledger), rows = ledger_first_row(st->ledger, n);
     bool epoch_done = ledger_first_slot(st->ledger, n) >= order_epoch_slots(r->order);
     st->ended = ledger_first_slot(st->ledger, n) >= r->slots;
+    if (st->failure.text[0] != '\0')
+        return;
     if (epoch_done && rows == 0)
         (void)err_set(&st->failure, ERR_UNUSABLE,
                       "stream '%s': not one record of an epoch can be used; see 'skipalignctl quarantine %s'",
