@@ -1,0 +1,140 @@
+/* skipalignctl - the parts of the program: asking a feeder (skipalignctl.c), programs' output (_json.c),
+ * people's output (_text.c), and one renderer for each command that has something to show.
+ *
+ * Results are read where they lie (proto/ctl.h). Text that comes from a corpus, a peer or a file name goes to
+ * the terminal through paper_put only, which shows control characters instead of sending them.
+ */
+#ifndef SKIPALIGN_CTL_H
+#define SKIPALIGN_CTL_H
+
+#include "proto/ctl.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <zmq.h>
+
+enum { EXIT_REFUSED = 1, EXIT_USAGE = 2, EXIT_NOBODY = 3 };
+
+/* ---- the command line ---- */
+
+enum option_type { OPTION_FLAG, OPTION_NUMBER, OPTION_TEXT };
+
+struct option {
+    const char *name; /* as on the command line, and in the request */
+    char letter;      /* 0: none */
+    enum option_type type;
+    bool local; /* not sent */
+    const char *value, *help;
+};
+
+#define OPTIONS_MAX 16
+
+struct ctl;
+
+struct ctl_command {
+    const char *name, *words, *help, *more; /* words: as the usage line shows them */
+    uint32_t n_words_min, n_words_max;      /* after the command */
+    const char *first_word;                 /* what the first is called in the request; NULL: not sent */
+    struct option options[OPTIONS_MAX];     /* ended by a NULL name */
+    int (*run)(struct ctl *c);              /* NULL: ask and show */
+    void (*show)(struct ctl *c, struct token_cursor result);
+};
+
+struct ctl {
+    const struct ctl_command *command;
+    const char *words[4];
+    uint32_t n_words;
+    struct {
+        const struct option *option;
+        const char *text;
+        uint64_t number;
+    } given[OPTIONS_MAX];
+    uint32_t n_given;
+    const char *endpoint;
+    bool json;
+    int timeout_ms;
+    void *zmq, *socket;
+    zmq_msg_t reply;
+};
+
+bool ctl_has(const struct ctl *c, const char *option);
+uint64_t ctl_number(const struct ctl *c, const char *option, uint64_t dflt);
+
+/* ctl_begin - a request for `command`, its arguments open, those of the command line already in it.
+ * ctl_ask   - sends it and waits for the reply; w is used up. Returns 0 with the result in *ret, borrowed
+ * until the next call, or the exit status, when the reason has been printed. */
+void ctl_begin(const struct ctl *c, struct ctl_writer *w, const char *command);
+int ctl_ask(struct ctl *c, struct ctl_writer *w, struct token_cursor *ret);
+
+/* ---- output for programs (_json.c) ---- */
+
+void json_print(FILE *out, struct token_cursor value);
+
+/* yaml_print - maps and lists as a YAML file has them: a running configuration can be saved and loaded. */
+void yaml_print(FILE *out, struct token_cursor value);
+
+/* ---- output for people (_text.c) ---- */
+
+/* Styles are sets of these; `paper` turns them into colours where it has any. */
+enum style {
+    STYLE_PLAIN,
+    STYLE_DIM,
+    STYLE_BOLD,
+    STYLE_USER,
+    STYLE_TRAINED,
+    STYLE_TRAINED_BOLD,
+    STYLE_SYMBOL,
+    STYLE_JUMP,
+    STYLE_BAD,
+    STYLE__COUNT,
+};
+
+struct paper {
+    FILE *out;
+    bool colour;
+    unsigned width; /* columns */
+};
+
+void paper_open(struct paper *p, FILE *out);
+void paper_put(const struct paper *p, enum style style, const char *fmt, ...)
+    __attribute__((format(printf, 3, 4)));
+void paper_end(const struct paper *p); /* of a line: no text that is put ends one */
+void paper_put_text(const struct paper *p, enum style style, const char *text, size_t size);
+
+/* text_clean - one code point of text as it may go to a terminal: itself, or what stands for a control
+ * character. Returns how many bytes of text were taken; *ret_width columns. */
+size_t text_clean(const char *text, size_t size, char ret[16], size_t *ret_n, unsigned *ret_width);
+unsigned text_width(const char *text, size_t size); /* after cleaning */
+
+/* Numbers as people read them; static buffers that a few calls in one printf do not share. */
+const char *text_count(uint64_t n);  /* 1,234,567 */
+const char *text_short(double n);    /* 1.23 M */
+const char *text_bytes(double n);    /* 1.2 GiB */
+const char *text_seconds(double s);  /* 3 h 12 min */
+const char *text_of(struct token t); /* NUL-terminated, cut at some hundred bytes */
+
+/* table - rows of cells, columns as wide as they need; a '>' in the format sets a column right. */
+struct table {
+    const char *format; /* one of '<', '>' a column */
+    struct table_cell {
+        char *text;
+        enum style style;
+    } * cells;
+    size_t n, cap;
+};
+void table_put(struct table *t, enum style style, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+void table_print(struct table *t, const struct paper *p, const char *indent); /* and empties it */
+
+/* ---- renderers ---- */
+
+void show_status(struct ctl *c, struct token_cursor result);
+void show_preview(struct ctl *c, struct token_cursor result);
+void show_quarantine(struct ctl *c, struct token_cursor result);
+int run_tail(struct ctl *c);
+
+/* config (_config.c): the running one, or what the skipalignd installed with us says about keys and files. */
+int run_config(struct ctl *c);
+
+#endif

@@ -1,0 +1,417 @@
+/* preview for people: a dialogue as text, and as a drawing of where its position ids lie. */
+#include "skipalignctl.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define DOCUMENTS_DEFAULT 2
+#define LINES_HEAD 8 /* of a block's text, where it is shortened */
+#define LINES_TAIL 3
+#define MARGIN 4 /* columns left of text */
+
+/* ---- text of a block: cells, wrapped into lines ---- */
+
+struct cell {
+    char bytes[16];
+    uint8_t n_bytes, width;
+    bool trained, symbol, space, newline;
+};
+
+struct cells {
+    struct cell *cell;
+    size_t n, cap;
+};
+
+static struct cell *add_cell(struct cells *c)
+{
+    if (c->n == c->cap) {
+        const size_t cap = c->cap > 0 ? 2 * c->cap : 1024;
+        struct cell *grown = realloc(c->cell, cap * sizeof *grown);
+        if (grown == NULL)
+            return NULL;
+        c->cell = grown;
+        c->cap = cap;
+    }
+    c->cell[c->n] = (struct cell){.n_bytes = 0};
+    return &c->cell[c->n++];
+}
+
+static void add_segment(struct cells *c, struct token_cursor segment)
+{
+    const struct token text = ctl_get_text(segment, "text");
+    const bool trained = ctl_get_bool(segment, "supervised"), symbol = ctl_get_bool(segment, "symbol");
+    for (size_t at = 0; at < text.size;) {
+        struct cell *cell = add_cell(c);
+        size_t n;
+        unsigned width;
+        if (cell == NULL)
+            return;
+        const char byte = text.data[at];
+        at += text_clean(text.data + at, text.size - at, cell->bytes, &n, &width);
+        cell->n_bytes = (uint8_t)n;
+        cell->width = (uint8_t)width;
+        cell->trained = trained;
+        cell->symbol = symbol;
+        cell->space = byte == ' ' || byte == '\t';
+        cell->newline = byte == '\n';
+    }
+}
+
+struct line {
+    size_t start, end; /* cells */
+};
+
+/* Where the line from `start` on ends, at a space where there is one; *next: where the one after it starts.
+ */
+static size_t break_line(const struct cells *c, size_t start, unsigned width, size_t *next)
+{
+    size_t space = start;
+    unsigned used = 0;
+    size_t i = start;
+    for (; i < c->n; i++) {
+        if (c->cell[i].newline) {
+            *next = i + 1;
+            return i;
+        }
+        if (used + c->cell[i].width > width && i > start)
+            break;
+        used += c->cell[i].width;
+        if (c->cell[i].space)
+            space = i;
+    }
+    if (i < c->n && !c->cell[i].space && space > start)
+        i = space;
+    *next = i;
+    while (*next<c->n && * next> start && c->cell[*next].space && i < c->n)
+        (*next)++;
+    return i;
+}
+
+static struct line *wrap(const struct cells *c, unsigned width, size_t *ret_n)
+{
+    struct line *lines = NULL;
+    size_t n = 0, cap = 0;
+    for (size_t at = 0; at < c->n;) {
+        if (n == cap) {
+            struct line *grown = realloc(lines, (cap = cap > 0 ? 2 * cap : 64) * sizeof *grown);
+            if (grown == NULL)
+                break;
+            lines = grown;
+        }
+        size_t next;
+        lines[n].start = at;
+        lines[n].end = break_line(c, at, width, &next);
+        n++;
+        at = next;
+    }
+    *ret_n = n;
+    return lines;
+}
+
+static enum style cell_style(const struct cell *c)
+{
+    return c->symbol ? STYLE_SYMBOL : c->trained ? STYLE_TRAINED : STYLE_PLAIN;
+}
+
+/* A thick bar beside what is trained: it is seen without colours, too. */
+static void print_line(const struct paper *p, const struct cells *c, struct line line)
+{
+    bool trained = false;
+    for (size_t i = line.start; i < line.end; i++)
+        trained |= c->cell[i].trained;
+    if (line.start == line.end && line.start < c->n)
+        trained = c->cell[line.start].trained;
+    paper_put(p, trained ? STYLE_TRAINED_BOLD : STYLE_DIM, "  %s ", trained ? "┃" : "│");
+    for (size_t i = line.start, j; i < line.end; i = j) {
+        char run[4096];
+        size_t n = 0;
+        const enum style style = cell_style(&c->cell[i]);
+        for (j = i;
+             j < line.end && cell_style(&c->cell[j]) == style && n + sizeof c->cell[j].bytes < sizeof run;
+             j++) {
+            memcpy(run + n, c->cell[j].bytes, c->cell[j].n_bytes);
+            n += c->cell[j].n_bytes;
+        }
+        paper_put_text(p, style, run, n);
+    }
+    paper_end(p);
+}
+
+static void show_text(const struct paper *p, struct token_cursor block, bool full)
+{
+    struct cells cells = {0};
+    struct token_cursor list;
+    for (uint64_t n = ctl_get_list(block, "segments", &list); n > 0; n--)
+        add_segment(&cells, ctl_take(&list));
+    size_t n_lines;
+    struct line *lines = wrap(&cells, p->width - MARGIN, &n_lines);
+    const bool shorten = !full && n_lines > LINES_HEAD + LINES_TAIL + 1;
+    for (size_t i = 0; i < n_lines; i++) {
+        if (shorten && i == LINES_HEAD) {
+            const size_t hidden = n_lines - LINES_HEAD - LINES_TAIL;
+            paper_put(p, STYLE_DIM, "  ⋮   %s more lines (--full shows them)", text_count(hidden));
+            paper_end(p);
+            i += hidden;
+        }
+        print_line(p, &cells, lines[i]);
+    }
+    free(lines);
+    free(cells.cell);
+}
+
+static void show_tokens(const struct paper *p, struct token_cursor block)
+{
+    struct token_cursor list;
+    struct table t = {.format = ">><<"};
+    const uint64_t n = ctl_get_list(block, "ids", &list);
+    if (n == 0)
+        return;
+    static const char *const heads[] = {"position", "id", "label", "piece"};
+    for (size_t i = 0; i < sizeof heads / sizeof *heads; i++)
+        table_put(&t, STYLE_DIM, "%s", heads[i]);
+    for (uint64_t i = 0; i < n; i++) {
+        const struct token_cursor token = ctl_take(&list);
+        const bool trained = !ctl_is_nil(ctl_get(token, "label")) && ctl_get_real(token, "label") >= 0;
+        table_put(&t, STYLE_PLAIN, "%s", text_count(ctl_get_uint(token, "position")));
+        table_put(&t, STYLE_PLAIN, "%" PRIu64, ctl_get_uint(token, "id"));
+        table_put(&t, trained ? STYLE_TRAINED : STYLE_DIM, "%s", trained ? "trained" : "masked");
+        table_put(&t, trained ? STYLE_TRAINED : STYLE_PLAIN, "%s", text_of(ctl_get_text(token, "piece")));
+    }
+    table_print(&t, p, "      ");
+}
+
+/* ---- the drawing: which ids of 0..max_position a document uses ---- */
+
+#define AXIS_MAX 128
+
+struct axis {
+    uint64_t max; /* ids are below */
+    unsigned width;
+    enum { AXIS_GAP, AXIS_MASKED, AXIS_TRAINED } column[AXIS_MAX];
+};
+
+static void axis_mark(struct axis *a, uint64_t first, uint64_t last, bool trained)
+{
+    const uint64_t to = last * a->width / a->max;
+    for (uint64_t i = first * a->width / a->max; i <= to && i < a->width; i++)
+        if (trained)
+            a->column[i] = AXIS_TRAINED;
+        else if (a->column[i] == AXIS_GAP)
+            a->column[i] = AXIS_MASKED;
+}
+
+/* Tokens first..first + n - 1 of the document, wherever its runs put them. plain: as if there were no runs.
+ */
+static void axis_mark_tokens(struct axis *a, struct token_cursor document, uint64_t first, uint64_t n,
+                             bool trained, bool plain)
+{
+    struct token_cursor list;
+    uint64_t n_runs = ctl_get_list(document, "runs", &list), start = 0, id = 0;
+    if (plain || n_runs == 0) {
+        axis_mark(a, first, first + n - 1, trained);
+        return;
+    }
+    for (; n_runs > 0; n_runs--) {
+        const struct token_cursor run = ctl_take(&list);
+        const uint64_t next = ctl_get_uint(run, "first_token");
+        if (next > first &&
+            next < first + n) { /* a jump inside: what is before it belongs to the run before */
+            axis_mark(a, id + first - start, id + next - 1 - start, trained);
+            n -= next - first;
+            first = next;
+        }
+        if (next > first)
+            break;
+        start = next;
+        id = ctl_get_uint(run, "first_position");
+    }
+    axis_mark(a, id + first - start, id + first + n - 1 - start, trained);
+}
+
+static void axis_mark_document(struct axis *a, struct token_cursor document, bool plain)
+{
+    struct token_cursor blocks, segments;
+    uint64_t first = 0;
+    for (uint64_t n = ctl_get_list(document, "blocks", &blocks); n > 0; n--)
+        for (uint64_t m = ctl_get_list(ctl_take(&blocks), "segments", &segments); m > 0; m--) {
+            const struct token_cursor segment = ctl_take(&segments);
+            const uint64_t tokens = ctl_get_uint(segment, "tokens");
+            if (tokens > 0)
+                axis_mark_tokens(a, document, first, tokens, ctl_get_bool(segment, "supervised"), plain);
+            first += tokens;
+        }
+}
+
+static void axis_print(const struct paper *p, const struct axis *a, const char *name, uint64_t last)
+{
+    static const char *const glyphs[] = {[AXIS_GAP] = "·", [AXIS_MASKED] = "▒", [AXIS_TRAINED] = "█"};
+    static const enum style styles[] = {
+        [AXIS_GAP] = STYLE_DIM, [AXIS_MASKED] = STYLE_USER, [AXIS_TRAINED] = STYLE_TRAINED};
+    const unsigned end = (unsigned)(last * a->width / a->max);
+    paper_put(p, STYLE_DIM, "  %-9s", name);
+    for (unsigned i = 0; i < a->width; i++) {
+        if (i > end)
+            paper_put(p, STYLE_DIM, " ");
+        else
+            paper_put(p, styles[a->column[i]], "%s", glyphs[a->column[i]]);
+    }
+    paper_end(p);
+}
+
+static void axis_print_ticks(const struct paper *p, const struct axis *a)
+{
+    const unsigned n = a->width >= 60 ? 4 : 2;
+    unsigned column = 0;
+    paper_put(p, STYLE_DIM, "  %-9s", "");
+    for (unsigned i = 0; i <= n; i++) {
+        const char *tick = text_count(a->max * i / n);
+        const unsigned width = (unsigned)strlen(tick), at = a->width * i / n;
+        const unsigned start = i == 0 ? 0 : i == n ? a->width - width : at - width / 2;
+        paper_put(p, STYLE_DIM, "%*s%s", (int)(start - column), "", tick);
+        column = start + width;
+    }
+    paper_end(p);
+}
+
+static void show_axis(const struct paper *p, struct token_cursor document, uint64_t max, uint64_t last)
+{
+    struct axis plain = {.max = max, .width = p->width - 14}, here;
+    const uint64_t tokens = ctl_get_uint(document, "tokens");
+    if (max == 0 || tokens == 0)
+        return;
+    here = plain;
+    axis_mark_document(&plain, document, true);
+    axis_mark_document(&here, document, false);
+    if (last != tokens - 1)
+        axis_print(p, &plain, "ordinary", tokens - 1);
+    axis_print(p, &here, "here", last);
+    axis_print_ticks(p, &here);
+}
+
+/* ---- a document ---- */
+
+static void show_jump(const struct paper *p, uint64_t from, uint64_t to)
+{
+    paper_end(p);
+    if (to > from + 1) {
+        paper_put(p, STYLE_JUMP, "      … jump +%s → %s", text_count(to - from - 1), text_count(to));
+        paper_end(p);
+        paper_end(p);
+    }
+}
+
+static void show_block(struct ctl *c, const struct paper *p, struct token_cursor block)
+{
+    const struct token role = ctl_get_text(block, "role");
+    const bool answer = token_is(&role, "assistant") || token_is(&role, "text");
+    paper_put(p, answer ? STYLE_TRAINED_BOLD : STYLE_USER, "  %s", text_of(role));
+    const uint64_t tokens = ctl_get_uint(block, "tokens"), first = ctl_get_uint(block, "first_position"),
+                   last = ctl_get_uint(block, "last_position");
+    paper_put(p, STYLE_DIM, "  %s tokens, ids %s – %s%s", text_count(tokens), text_count(first),
+              text_count(last), last - first + 1 == tokens ? "" : ", jumping inside");
+    paper_end(p);
+    if (ctl_has(c, "tokens"))
+        show_tokens(p, block);
+    else
+        show_text(p, block, ctl_has(c, "full"));
+}
+
+static void show_rule(const struct paper *p, const char *title)
+{
+    const unsigned used = text_width(title, strlen(title)) + 4;
+    paper_put(p, STYLE_DIM, "── ");
+    paper_put(p, STYLE_BOLD, "%s", title);
+    paper_put(p, STYLE_DIM, " ");
+    for (unsigned i = used; i < p->width; i++)
+        paper_put(p, STYLE_DIM, "─");
+    paper_end(p);
+}
+
+static void show_document(struct ctl *c, const struct paper *p, struct token_cursor batch,
+                          struct token_cursor document, uint64_t number, uint64_t of)
+{
+    struct token_cursor list;
+    char title[512];
+    const uint64_t n_blocks = ctl_get_list(document, "blocks", &list), part = ctl_get_uint(document, "part");
+    const uint64_t tokens = ctl_get_uint(document, "tokens"), trained = ctl_get_uint(document, "supervised");
+    uint64_t last = 0;
+    for (uint64_t i = 0; i < n_blocks; i++)
+        last = ctl_get_uint(ctl_take(&list), "last_position");
+    (void)snprintf(title, sizeof title, "document %" PRIu64 " of %" PRIu64 ": %.64s record %s", number, of,
+                   text_of(ctl_get_text(document, "corpus")), text_count(ctl_get_uint(document, "record")));
+    paper_end(p);
+    show_rule(p, title);
+    paper_put(p, STYLE_PLAIN, "%s tokens, %s trained", text_count(tokens), text_count(trained));
+    if (part > 0)
+        paper_put(p, STYLE_PLAIN, ", part %" PRIu64 " of a long one", part + 1);
+    paper_put(p, STYLE_PLAIN, "; ids 0 – %s", text_count(last));
+    if (last + 1 != tokens)
+        paper_put(p, STYLE_DIM, " (ordinary: 0 – %s)", text_count(tokens - 1));
+    const struct token outcome = ctl_get_text(document, "outcome");
+    if (!token_is(&outcome, "skipped"))
+        paper_put(p, STYLE_JUMP, "; no skip: %s", text_of(outcome));
+    paper_end(p);
+    show_axis(p, document, ctl_get_uint(batch, "max_position"), last);
+    (void)ctl_get_list(document, "blocks", &list);
+    for (uint64_t i = 0, before = 0; i < n_blocks; i++) {
+        const struct token_cursor block = ctl_take(&list);
+        show_jump(p, i == 0 ? 0 : before, ctl_get_uint(block, "first_position"));
+        show_block(c, p, block);
+        before = ctl_get_uint(block, "last_position");
+    }
+}
+
+static void show_legend(const struct paper *p)
+{
+    paper_put(p, STYLE_DIM, "trained ");
+    paper_put(p, STYLE_TRAINED, "█ ");
+    paper_put(p, STYLE_TRAINED_BOLD, "┃");
+    paper_put(p, STYLE_DIM, "   masked: context, label -100 ");
+    paper_put(p, STYLE_USER, "▒ ");
+    paper_put(p, STYLE_DIM, "│   ids skipped ·   symbols of the template ");
+    paper_put(p, STYLE_SYMBOL, "like these");
+    paper_end(p);
+}
+
+void show_preview(struct ctl *c, struct token_cursor result)
+{
+    struct token_cursor rows, documents;
+    struct paper p;
+    uint64_t wanted = ctl_number(c, "documents", DOCUMENTS_DEFAULT);
+    paper_open(&p, stdout);
+    paper_put(&p, STYLE_BOLD, "stream %s, step %s", text_of(ctl_get_text(result, "stream")),
+              text_count(ctl_get_uint(result, "step")));
+    paper_put(&p, STYLE_PLAIN,
+              "  epoch %" PRIu64 ", rank %" PRIu64 " of %" PRIu64
+              ": %s rows of %s tokens; %s, %s, ids below %s",
+              ctl_get_uint(result, "epoch"), ctl_get_uint(result, "rank"), ctl_get_uint(result, "world"),
+              text_count(ctl_get_uint(result, "rows")), text_count(ctl_get_uint(result, "length")),
+              text_of(ctl_get_text(result, "strategy")), text_of(ctl_get_text(result, "sampler")),
+              text_count(ctl_get_uint(result, "max_position")));
+    paper_end(&p);
+    show_legend(&p);
+    for (uint64_t n = ctl_get_list(result, "shown", &rows); n > 0; n--) {
+        const struct token_cursor row = ctl_take(&rows);
+        const uint64_t all = ctl_get_list(row, "documents", &documents);
+        const uint64_t shown = wanted == 0 || wanted > all ? all : wanted;
+        paper_end(&p);
+        paper_put(&p, STYLE_BOLD, "row %" PRIu64, ctl_get_uint(row, "row"));
+        if (all == 0)
+            paper_put(&p, STYLE_PLAIN, "  padding only");
+        else
+            paper_put(&p, STYLE_PLAIN, "  %s document%s, %s tokens, %s of them trained, %s of padding",
+                      text_count(all), all == 1 ? "" : "s", text_count(ctl_get_uint(row, "tokens")),
+                      text_count(ctl_get_uint(row, "supervised")),
+                      text_count(ctl_get_uint(result, "length") - ctl_get_uint(row, "tokens")));
+        paper_end(&p);
+        for (uint64_t i = 0; i < shown; i++)
+            show_document(c, &p, result, ctl_take(&documents), i + 1, all);
+        if (shown < all) {
+            paper_end(&p);
+            paper_put(&p, STYLE_DIM, "(%s more documents in this row: --documents N, 0 for all)",
+                      text_count(all - shown));
+            paper_end(&p);
+        }
+    }
+}

@@ -1,0 +1,351 @@
+/* status, tail and quarantine for people. */
+#include "skipalignctl.h"
+
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#define TAIL_START 10 /* lines of the past that tail begins with */
+#define TAIL_POLL_NS 100000000
+
+static const char *text(struct token_cursor map, const char *key)
+{
+    return text_of(ctl_get_text(map, key));
+}
+
+static bool is(struct token_cursor map, const char *key, const char *word)
+{
+    const struct token t = ctl_get_text(map, key);
+    return token_is(&t, word);
+}
+
+/* "name" in bold, then the facts about it. */
+static void put_line(const struct paper *p, const char *name, const char *fmt, ...)
+    __attribute__((format(printf, 3, 4)));
+static void put_line(const struct paper *p, const char *name, const char *fmt, ...)
+{
+    char *facts = NULL;
+    va_list ap;
+    va_start(ap, fmt);
+    const int n = vasprintf(&facts, fmt, ap);
+    va_end(ap);
+    if (n < 0)
+        return;
+    paper_put(p, STYLE_DIM, "  %-11s ", name);
+    paper_put_text(p, STYLE_PLAIN, facts, (size_t)n);
+    paper_end(p);
+    free(facts);
+}
+
+static void show_server(const struct paper *p, struct token_cursor result)
+{
+    const struct token_cursor s = ctl_get(result, "server"), m = ctl_get(result, "memory"),
+                              r = ctl_get(result, "reads"), sent = ctl_get(result, "sent"),
+                              rate = ctl_get(sent, "per_second");
+    paper_put(p, STYLE_BOLD, "skipalignd %s", text(s, "version"));
+    paper_put(p, STYLE_PLAIN, "  up %s, pid %" PRIu64, text_seconds(ctl_get_real(s, "uptime_s")),
+              ctl_get_uint(s, "pid"));
+    paper_end(p);
+    put_line(p, "config", "%s, state in %s", text(s, "config"), text(s, "state_dir"));
+    const bool listens = !is(s, "listen", ""), publishes = !is(s, "subscribe", "");
+    put_line(p, "doors", "%s%s%s%s", listens ? text(s, "listen") : "",
+             listens && publishes ? " (listen), "
+             : listens            ? " (listen)"
+                                  : "",
+             publishes ? text(s, "subscribe") : "", publishes ? " (subscribe)" : "");
+    put_line(p, "now", "%s batches/s, %s tokens/s, %s/s", text_short(ctl_get_real(rate, "batches")),
+             text_short(ctl_get_real(rate, "tokens")), text_bytes(ctl_get_real(rate, "bytes")));
+    put_line(p, "sent", "%s batches, %s tokens, %s", text_count(ctl_get_uint(sent, "batches")),
+             text_short(ctl_get_real(sent, "tokens")), text_bytes(ctl_get_real(sent, "bytes")));
+    put_line(p, "read", "%s records, %s, by %s", text_count(ctl_get_uint(r, "reads")),
+             text_bytes(ctl_get_real(r, "bytes")), text(s, "io"));
+    put_line(p, "workers", "%" PRIu64 ", busy %.0f %% of the time since the start",
+             ctl_get_uint(s, "workers"), 100 * ctl_get_real(s, "workers_busy"));
+    put_line(p, "memory",
+             "%s of %s for windows: %" PRIu64 " held, %" PRIu64 " being made; %s made, %s of them again",
+             text_bytes(ctl_get_real(m, "windows")), text_bytes(ctl_get_real(m, "windows_max")),
+             ctl_get_uint(m, "windows_held"), ctl_get_uint(m, "windows_making"),
+             text_count(ctl_get_uint(m, "windows_made")), text_count(ctl_get_uint(m, "windows_made_again")));
+    if (ctl_get_uint(sent, "errors") > 0 || ctl_get_uint(sent, "bad_messages") > 0 ||
+        ctl_get_uint(sent, "tap_dropped") > 0)
+        put_line(p, "refused", "%s errors sent, %s messages not understood, %s batches dropped on taps",
+                 text_count(ctl_get_uint(sent, "errors")), text_count(ctl_get_uint(sent, "bad_messages")),
+                 text_count(ctl_get_uint(sent, "tap_dropped")));
+}
+
+static void show_corpora(const struct paper *p, struct token_cursor result)
+{
+    struct table t = {.format = "<<>>>"};
+    struct token_cursor list;
+    static const char *const heads[] = {"corpus", "format", "records", "size", "files"};
+    for (size_t i = 0; i < sizeof heads / sizeof *heads; i++)
+        table_put(&t, STYLE_DIM, "%s", heads[i]);
+    for (uint64_t n = ctl_get_list(result, "corpora", &list); n > 0; n--) {
+        const struct token_cursor c = ctl_take(&list);
+        table_put(&t, STYLE_BOLD, "%s", text(c, "name"));
+        table_put(&t, STYLE_PLAIN, "%s", text(c, "format"));
+        table_put(&t, STYLE_PLAIN, "%s", text_count(ctl_get_uint(c, "records")));
+        table_put(&t, STYLE_PLAIN, "%s", text_bytes(ctl_get_real(c, "bytes")));
+        table_put(&t, STYLE_PLAIN, "%s", text_count(ctl_get_uint(c, "files")));
+    }
+    paper_end(p);
+    table_print(&t, p, "");
+}
+
+/* {"json": 3, "overlong": 1} as "3 json, 1 overlong". */
+static void put_reasons(const struct paper *p, struct token_cursor map)
+{
+    struct token t, name, count;
+    if (!token_next(&map, &t) || t.kind != TOKEN_MAP)
+        return;
+    for (uint64_t i = 0; i < t.number && token_next(&map, &name) && token_next(&map, &count); i++) {
+        paper_put(p, STYLE_PLAIN, "%s%s ", i > 0 ? ", " : "", text_count(count.number));
+        paper_put_text(p, STYLE_PLAIN, name.data, name.size);
+    }
+}
+
+static uint64_t count_of(struct token_cursor map)
+{
+    struct token t;
+    return token_next(&map, &t) && t.kind == TOKEN_MAP ? t.number : 0;
+}
+
+static double percent(double part, double whole)
+{
+    return whole > 0 ? 100 * part / whole : 0;
+}
+
+static void show_steps(const struct paper *p, struct token_cursor s)
+{
+    const uint64_t epochs = ctl_get_uint(s, "epochs"), known = ctl_get_uint(s, "steps_known");
+    const char *slots = text_count(ctl_get_uint(s, "epoch_slots"));
+    char epoch[64];
+    if (epochs == 0)
+        (void)snprintf(epoch, sizeof epoch, "endless epochs");
+    else
+        (void)snprintf(epoch, sizeof epoch, "%" PRIu64 " epoch%s", epochs, epochs == 1 ? "" : "s");
+    if (ctl_is_nil(ctl_get(s, "steps")))
+        put_line(p, "steps", "%s known so far; %s of %s records", text_count(known), epoch, slots);
+    else
+        put_line(p, "steps", "%s in all (%s rows dropped at the end); %s of %s records",
+                 text_count(ctl_get_uint(s, "steps")), text_count(ctl_get_uint(s, "dropped_rows")), epoch,
+                 slots);
+}
+
+static void show_made(const struct paper *p, struct token_cursor s)
+{
+    const struct token_cursor m = ctl_get(s, "made"), unskipped = ctl_get(m, "unskipped"),
+                              bad = ctl_get(m, "quarantined");
+    const double tokens = ctl_get_real(m, "tokens"), documents = ctl_get_real(m, "documents");
+    put_line(p, "made", "%s rows, %s documents, %s tokens: %.1f %% of the rows, %.1f %% of them trained",
+             text_count(ctl_get_uint(m, "rows")), text_count(ctl_get_uint(m, "documents")),
+             text_short(tokens), percent(tokens, ctl_get_real(m, "row_tokens")),
+             percent(ctl_get_real(m, "supervised"), tokens));
+    paper_put(p, STYLE_DIM, "  %-11s ", "skipping");
+    paper_put(p, STYLE_PLAIN, "%.1f %% of documents", percent(ctl_get_real(m, "skipped"), documents));
+    if (count_of(unskipped) > 0) {
+        paper_put(p, STYLE_PLAIN, "; not: ");
+        put_reasons(p, unskipped);
+    }
+    paper_end(p);
+    if (ctl_get_uint(m, "truncated") > 0 || ctl_get_uint(m, "split") > 0)
+        put_line(p, "over-long", "%s truncated, %s split", text_count(ctl_get_uint(m, "truncated")),
+                 text_count(ctl_get_uint(m, "split")));
+    if (count_of(bad) > 0) {
+        paper_put(p, STYLE_DIM, "  %-11s ", "not used");
+        put_reasons(p, bad);
+        paper_put(p, STYLE_DIM, "  (skipalignctl quarantine %s)", text(s, "name"));
+        paper_end(p);
+    }
+}
+
+static void show_stream(const struct paper *p, struct token_cursor s)
+{
+    const struct token_cursor rate = ctl_get(s, "per_second");
+    struct token_cursor list;
+    paper_end(p);
+    paper_put(p, STYLE_BOLD, "stream %s", text(s, "name"));
+    paper_put(p, STYLE_PLAIN, "  generation %" PRIu64 ", %s batches/s, %s tokens/s",
+              ctl_get_uint(s, "generation"), text_short(ctl_get_real(rate, "batches")),
+              text_short(ctl_get_real(rate, "tokens")));
+    paper_end(p);
+    if (!ctl_is_nil(ctl_get(s, "failure"))) {
+        paper_put(p, STYLE_BAD, "  failed: %s", text(s, "failure"));
+        paper_end(p);
+    }
+    put_line(p, "batch", "%s rows of %s tokens, %s", text_count(ctl_get_uint(s, "global_batch")),
+             text_count(ctl_get_uint(s, "seq_len")),
+             ctl_get_bool(s, "packing") ? "packed" : "one document each");
+    put_line(p, "positions", "%s, %s, below %s", text(s, "strategy"), text(s, "sampler"),
+             text_count(ctl_get_uint(s, "max_position")));
+    put_line(p, "template", "%s", text(s, "template"));
+    put_line(p, "tokenizer", "%s  sha256 %.12s...", text(s, "tokenizer"), text(s, "tokenizer_sha256"));
+    paper_put(p, STYLE_DIM, "  %-11s ", "corpora");
+    for (uint64_t n = ctl_get_list(s, "corpora", &list), i = 0; i < n; i++) {
+        const struct token_cursor c = ctl_take(&list);
+        paper_put(p, STYLE_PLAIN, "%s%s x %g", i > 0 ? ", " : "", text(c, "name"), ctl_get_real(c, "repeat"));
+    }
+    paper_end(p);
+    show_steps(p, s);
+    show_made(p, s);
+}
+
+static const char *waits(struct token_cursor consumer)
+{
+    static const struct {
+        const char *word, *meaning;
+    } words[] = {
+        {"nothing", "nothing"},
+        {"credit", "trainer: gives no credit"},
+        {"socket", "trainer: reads too slowly"},
+        {"step", "feeder: makes the step"},
+        {"end", "nothing: has got the end"},
+    };
+    for (size_t i = 0; i < sizeof words / sizeof *words; i++)
+        if (is(consumer, "waits_for", words[i].word))
+            return words[i].meaning;
+    return text(consumer, "waits_for");
+}
+
+static void show_consumers(const struct paper *p, struct token_cursor result)
+{
+    struct table t = {.format = "<<<>>>><"};
+    struct token_cursor list;
+    static const char *const heads[] = {"consumer", "door", "rank", "next step",
+                                        "credit",   "sent", "idle", "waits for"};
+    const uint64_t n = ctl_get_list(result, "consumers", &list);
+    paper_end(p);
+    if (n == 0) {
+        paper_put(p, STYLE_DIM, "no consumers");
+        paper_end(p);
+        return;
+    }
+    for (size_t i = 0; i < sizeof heads / sizeof *heads; i++)
+        table_put(&t, STYLE_DIM, "%s", heads[i]);
+    for (uint64_t i = 0; i < n; i++) {
+        const struct token_cursor c = ctl_take(&list);
+        const bool named = !is(c, "job", "") && is(c, "door", "router");
+        const bool slow = is(c, "waits_for", "step");
+        table_put(&t, STYLE_BOLD, "%s%s%s", text(c, "stream"), named ? " " : "", named ? text(c, "job") : "");
+        table_put(&t, STYLE_PLAIN, "%s", text(c, "door"));
+        table_put(&t, STYLE_PLAIN, "%" PRIu64 " of %" PRIu64, ctl_get_uint(c, "rank"),
+                  ctl_get_uint(c, "world"));
+        table_put(&t, STYLE_PLAIN, "%s", text_count(ctl_get_uint(c, "next_step")));
+        table_put(&t, STYLE_PLAIN, "%s",
+                  is(c, "door", "router") ? text_count(ctl_get_uint(c, "credit")) : "");
+        table_put(&t, STYLE_PLAIN, "%s, %s", text_count(ctl_get_uint(c, "batches")),
+                  text_bytes(ctl_get_real(c, "bytes")));
+        table_put(&t, STYLE_PLAIN, "%s", text_seconds(ctl_get_real(c, "idle_s")));
+        table_put(&t, slow ? STYLE_JUMP : STYLE_PLAIN, "%s", waits(c));
+    }
+    table_print(&t, p, "");
+}
+
+void show_status(struct ctl *c, struct token_cursor result)
+{
+    struct token_cursor list;
+    struct paper p;
+    (void)c;
+    paper_open(&p, stdout);
+    show_server(&p, result);
+    show_corpora(&p, result);
+    for (uint64_t n = ctl_get_list(result, "streams", &list); n > 0; n--)
+        show_stream(&p, ctl_take(&list));
+    show_consumers(&p, result);
+}
+
+/* ---- tail ---- */
+
+static void show_batch(struct ctl *c, const struct paper *p, struct token_cursor b)
+{
+    if (c->json) {
+        json_print(stdout, b);
+        return;
+    }
+    const uint64_t ns = ctl_get_uint(b, "time_ns");
+    const time_t seconds = (time_t)(ns / 1000000000);
+    struct tm tm;
+    char when[32] = "";
+    if (localtime_r(&seconds, &tm) != NULL)
+        (void)strftime(when, sizeof when, "%H:%M:%S", &tm);
+    paper_put(p, STYLE_DIM, "%s.%03u  ", when, (unsigned)(ns / 1000000 % 1000));
+    paper_put(p, STYLE_BOLD, "step %s", text_count(ctl_get_uint(b, "step")));
+    paper_put(p, STYLE_PLAIN, "  epoch %" PRIu64 "  rank %" PRIu64 " of %" PRIu64 "  %s tokens  %s  %s",
+              ctl_get_uint(b, "epoch"), ctl_get_uint(b, "rank"), ctl_get_uint(b, "world"),
+              text_count(ctl_get_uint(b, "tokens")), text_bytes(ctl_get_real(b, "bytes")), text(b, "door"));
+    paper_end(p);
+}
+
+/* Asks for what came since, again and again: the feeder keeps no list of those who watch. */
+int run_tail(struct ctl *c)
+{
+    const struct timespec pause = {.tv_nsec = TAIL_POLL_NS};
+    const uint64_t count = ctl_number(c, "count", UINT64_MAX);
+    uint64_t after = 0;
+    struct paper p;
+    paper_open(&p, stdout);
+    for (uint64_t shown = 0; shown < count;) {
+        struct ctl_writer w;
+        struct token_cursor result, list;
+        ctl_begin(c, &w, "tail");
+        ctl_put_uint(&w, "after", after);
+        if (after == 0)
+            ctl_put_uint(&w, "last", count < TAIL_START ? count : TAIL_START);
+        const int rc = ctl_ask(c, &w, &result);
+        if (rc != 0)
+            return rc;
+        after = ctl_get_uint(result, "after");
+        if (ctl_get_uint(result, "missed") > 0 && !c->json) {
+            paper_put(&p, STYLE_DIM, "(%s batches went by faster than they can be shown)",
+                      text_count(ctl_get_uint(result, "missed")));
+            paper_end(&p);
+        }
+        uint64_t n = ctl_get_list(result, "batches", &list);
+        for (; n > 0 && shown < count; n--, shown++)
+            show_batch(c, &p, ctl_take(&list));
+        if (fflush(stdout) != 0)
+            return EXIT_REFUSED;
+        if (shown < count)
+            (void)nanosleep(&pause, NULL);
+    }
+    return 0;
+}
+
+/* ---- quarantine ---- */
+
+void show_quarantine(struct ctl *c, struct token_cursor result)
+{
+    struct token_cursor list;
+    struct paper p;
+    struct table t = {.format = "<>>><<"};
+    static const char *const heads[] = {"corpus", "record", "offset", "bytes", "reason", "file, detail"};
+    paper_open(&p, stdout);
+    const uint64_t unused = ctl_get_uint(result, "unused"), n = ctl_get_list(result, "records", &list);
+    paper_put(&p, STYLE_BOLD, "stream %s: ", c->words[0]);
+    paper_put(&p, STYLE_PLAIN, "%s of the %s records looked at so far are not used%s", text_count(unused),
+              text_count(ctl_get_uint(result, "seen")), unused > 0 ? ": " : "");
+    put_reasons(&p, ctl_get(result, "reasons"));
+    paper_end(&p);
+    if (n == 0)
+        return;
+    for (size_t i = 0; i < sizeof heads / sizeof *heads; i++)
+        table_put(&t, STYLE_DIM, "%s", heads[i]);
+    for (uint64_t i = 0; i < n; i++) {
+        const struct token_cursor r = ctl_take(&list);
+        table_put(&t, STYLE_BOLD, "%s", text(r, "corpus"));
+        table_put(&t, STYLE_PLAIN, "%" PRIu64, ctl_get_uint(r, "record"));
+        table_put(&t, STYLE_PLAIN, "%" PRIu64, ctl_get_uint(r, "offset"));
+        table_put(&t, STYLE_PLAIN, "%" PRIu64, ctl_get_uint(r, "size"));
+        table_put(&t, STYLE_JUMP, "%s", text(r, "reason"));
+        table_put(&t, STYLE_PLAIN, "%s%s%s", text(r, "file"), is(r, "detail", "") ? "" : ": ",
+                  text(r, "detail"));
+    }
+    paper_end(&p);
+    table_print(&t, &p, "");
+    if (n < unused) {
+        paper_put(&p, STYLE_DIM, "(the first %s of them)", text_count(n));
+        paper_end(&p);
+    }
+}

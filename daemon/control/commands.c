@@ -1,0 +1,339 @@
+#include "control/commands.h"
+
+#include "base/log.h"
+#include "base/nearest.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+static void command_commands(struct request *q);
+static void command_stop(struct request *q);
+
+#define STREAM_ARGUMENT                                                                       \
+    {                                                                                         \
+        .name = "stream", .type = ARGUMENT_TEXT, .required = true, .help = "name of a stream" \
+    }
+
+static const struct command commands[] = {
+    {
+        .name = "status",
+        .help = "the server, its corpora, streams and consumers",
+        .run = command_status,
+    },
+    {
+        .name = "preview",
+        .help = "documents of a batch: text by role, what is trained, position ids",
+        .arguments =
+            {STREAM_ARGUMENT,
+             {.name = "step", .type = ARGUMENT_UINT, .max = INT64_MAX, .help = "which step"},
+             {.name = "rank", .type = ARGUMENT_UINT, .max = UINT32_MAX, .help = "whose batch"},
+             {.name = "world",
+              .type = ARGUMENT_UINT,
+              .dflt = 1,
+              .min = 1,
+              .max = UINT32_MAX,
+              .help = "of how many"},
+             {.name = "row", .type = ARGUMENT_UINT, .max = UINT32_MAX, .help = "first row of the batch"},
+             {.name = "rows", .type = ARGUMENT_UINT, .dflt = 1, .min = 1, .max = 64, .help = "how many rows"},
+             {.name = "tokens",
+              .type = ARGUMENT_BOOL,
+              .help = "each token with its id, piece, position and label"}},
+        .run = command_preview,
+    },
+    {
+        .name = "tail",
+        .help = "batches that were sent, oldest first",
+        .arguments = {STREAM_ARGUMENT,
+                      {.name = "after",
+                       .type = ARGUMENT_UINT,
+                       .max = UINT64_MAX,
+                       .help = "number of the last one already seen"},
+                      {.name = "last",
+                       .type = ARGUMENT_UINT,
+                       .dflt = FEED_EVENTS,
+                       .max = FEED_EVENTS,
+                       .help = "at most so many"}},
+        .run = command_tail,
+    },
+    {
+        .name = "quarantine",
+        .help = "records not used: where and why",
+        .arguments = {STREAM_ARGUMENT,
+                      {.name = "limit",
+                       .type = ARGUMENT_UINT,
+                       .dflt = STREAM_QUARANTINE,
+                       .max = STREAM_QUARANTINE,
+                       .help = "at most so many"}},
+        .run = command_quarantine,
+    },
+    {
+        .name = "config",
+        .help = "the running configuration, defaults filled in",
+        .run = command_config,
+    },
+    {
+        .name = "commands",
+        .help = "this list",
+        .run = command_commands,
+    },
+    {
+        .name = "stop",
+        .access = ACCESS_WRITE,
+        .help = "end the daemon in good order",
+        .arguments = {{.name = "drain",
+                       .type = ARGUMENT_BOOL,
+                       .help = "first send what consumers have given credit for, and open no more"}},
+        .run = command_stop,
+    },
+};
+#define N_COMMANDS (sizeof commands / sizeof *commands)
+
+static const char *const argument_type_names[] = {"text", "uint", "bool"};
+
+/* ---- the reply ---- */
+
+static void reply_begin(struct request *q, bool ok)
+{
+    ctl_fini(&q->reply);
+    ctl_init(&q->reply);
+    ctl_put_map(&q->reply, NULL);
+    ctl_put_uint(&q->reply, "version", CTL_VERSION);
+    ctl_put_bool(&q->reply, "ok", ok);
+}
+
+void request_fail(struct request *q, const char *code, const char *fmt, ...)
+{
+    char text[2048];
+    va_list ap;
+    va_start(ap, fmt);
+    (void)vsnprintf(text, sizeof text, fmt, ap);
+    va_end(ap);
+    q->failed = true;
+    reply_begin(q, false);
+    ctl_put_text(&q->reply, "code", code);
+    ctl_put_text(&q->reply, "error", text);
+}
+
+int request_seal(struct request *q)
+{
+    if (!q->failed)
+        ctl_put_end(&q->reply); /* the result */
+    ctl_put_end(&q->reply);
+    return q->reply.rc;
+}
+
+void request_fini(struct request *q)
+{
+    ctl_fini(&q->reply);
+}
+
+/* ---- the request ---- */
+
+static void fail_command(struct request *q, const struct token *name)
+{
+    const char *names[N_COMMANDS];
+    char word[MSG_NAME_MAX + 1];
+    (void)snprintf(word, sizeof word, "%.*s", (int)(name->size < sizeof word ? name->size : sizeof word),
+                   name->data);
+    for (size_t i = 0; i < N_COMMANDS; i++)
+        names[i] = commands[i].name;
+    const char *near = nearest(word, names, N_COMMANDS);
+    request_fail(q, "unknown-command", "there is no command '%s'%s%s%s; `commands` lists what there is", word,
+                 near != NULL ? " (did you mean '" : "", near != NULL ? near : "", near != NULL ? "'?)" : "");
+}
+
+static bool take_argument(struct request *q, unsigned i, const struct token *value)
+{
+    const struct argument *a = &q->command->arguments[i];
+    if (a->type == ARGUMENT_TEXT && value->kind == TOKEN_STR) {
+        if (value->size > MSG_NAME_MAX || memchr(value->data, 0, value->size) != NULL) {
+            request_fail(q, "bad-argument", "%s: argument '%s': at most %d bytes, none of them NUL",
+                         q->command->name, a->name, MSG_NAME_MAX);
+            return false;
+        }
+        memcpy(q->arguments[i].text, value->data, value->size);
+        q->arguments[i].text[value->size] = '\0';
+        return true;
+    }
+    if (a->type == ARGUMENT_UINT && value->kind == TOKEN_UINT && value->number >= a->min &&
+        value->number <= a->max) {
+        q->arguments[i].number = value->number;
+        return true;
+    }
+    if (a->type == ARGUMENT_BOOL && value->kind == TOKEN_BOOL) {
+        q->arguments[i].number = value->number;
+        return true;
+    }
+    if (a->type == ARGUMENT_UINT)
+        request_fail(q, "bad-argument", "%s: argument '%s' is a number, %" PRIu64 " to %" PRIu64,
+                     q->command->name, a->name, a->min, a->max);
+    else
+        request_fail(q, "bad-argument", "%s: argument '%s' is a %s", q->command->name, a->name,
+                     argument_type_names[a->type]);
+    return false;
+}
+
+static bool fail_argument(struct request *q, const struct token *name)
+{
+    char words[512] = "";
+    size_t n = 0;
+    for (const struct argument *a = q->command->arguments; a->name != NULL && n < sizeof words; a++)
+        n += (size_t)snprintf(words + n, sizeof words - n, "%s%s", n > 0 ? ", " : "", a->name);
+    request_fail(q, "bad-argument", "%s has no argument '%.*s'; it takes %s", q->command->name,
+                 name->size > MSG_NAME_MAX ? MSG_NAME_MAX : (int)name->size, name->data,
+                 n > 0 ? words : "none");
+    return false;
+}
+
+/* The arguments are a map; `arguments` stands before it. */
+static bool take_arguments(struct request *q, struct token_cursor arguments)
+{
+    bool given[ARGUMENTS_MAX] = {false};
+    const struct argument *row = q->command->arguments;
+    for (unsigned i = 0; i < ARGUMENTS_MAX && row[i].name != NULL; i++)
+        q->arguments[i].number = row[i].dflt;
+    struct token map = {.kind = TOKEN_MAP}, name, value;
+    if (!ctl_is_nil(arguments) && (!token_next(&arguments, &map) || map.kind != TOKEN_MAP)) {
+        request_fail(q, "bad-message", "'arguments' must be a map");
+        return false;
+    }
+    for (uint64_t n = map.number; n > 0; n--) {
+        struct token_cursor after;
+        if (!token_next(&arguments, &name) || name.kind != TOKEN_STR) {
+            request_fail(q, "bad-message", "the names of arguments must be strings");
+            return false;
+        }
+        after = arguments;
+        unsigned i = 0;
+        while (i < ARGUMENTS_MAX && row[i].name != NULL && !token_is(&name, row[i].name))
+            i++;
+        if (i == ARGUMENTS_MAX || row[i].name == NULL)
+            return fail_argument(q, &name);
+        if (!token_next(&arguments, &value) || !take_argument(q, i, &value))
+            return false;
+        given[i] = true;
+        arguments = after;
+        (void)token_skip(&arguments); /* the whole message has been walked through before */
+    }
+    for (unsigned i = 0; i < ARGUMENTS_MAX && row[i].name != NULL; i++)
+        if (row[i].required && !given[i]) {
+            request_fail(q, "bad-argument", "%s: argument '%s' is missing: %s", q->command->name, row[i].name,
+                         row[i].help);
+            return false;
+        }
+    return true;
+}
+
+/* One whole map that our version of the protocol understands. */
+static bool understand(struct request *q, struct token_cursor message)
+{
+    struct token_cursor end = message;
+    struct token t;
+    if (!token_skip(&end) || end.at != end.end ||
+        !token_next(&(struct token_cursor){message.at, message.end}, &t) || t.kind != TOKEN_MAP) {
+        request_fail(q, "bad-message",
+                     "a request is one msgpack map {\"version\": %d, \"command\": ..., \"arguments\": "
+                     "{...}}",
+                     CTL_VERSION);
+        return false;
+    }
+    if (ctl_get_uint(message, "version") != CTL_VERSION) {
+        request_fail(q, "bad-version",
+                     "this daemon (%s) speaks version %d of the control protocol, the request another; "
+                     "use the skipalignctl that came with it",
+                     SKIPALIGN_VERSION, CTL_VERSION);
+        return false;
+    }
+    return true;
+}
+
+int request_run(struct request *q, const struct control_context *context, const char *data, size_t size)
+{
+    *q = (struct request){.context = context};
+    ctl_init(&q->reply);
+    if (size > CTL_REQUEST_MAX) {
+        request_fail(q, "bad-message", "a request has at most %d bytes; this one has %zu", CTL_REQUEST_MAX,
+                     size);
+        return 0;
+    }
+    const struct token_cursor message = {data, data + size};
+    if (!understand(q, message))
+        return 0;
+    const struct token name = ctl_get_text(message, "command");
+    for (size_t i = 0; i < N_COMMANDS && q->command == NULL; i++)
+        if (token_is(&name, commands[i].name))
+            q->command = &commands[i];
+    if (q->command == NULL)
+        fail_command(q, &name);
+    if (q->command == NULL || !take_arguments(q, ctl_get(message, "arguments")))
+        return 0;
+    if (q->command->access == ACCESS_WRITE)
+        log_info("control: '%s' asked for", q->command->name);
+    reply_begin(q, true);
+    ctl_put_map(&q->reply, "result");
+    q->command->run(q);
+    return 0;
+}
+
+const struct conf_stream *request_stream(struct request *q, unsigned argument)
+{
+    const struct conf *conf = q->context->conf;
+    const char *name = q->arguments[argument].text, *near = NULL;
+    for (uint32_t i = 0; i < conf->n_streams; i++)
+        if (strcmp(conf->streams[i].name, name) == 0)
+            return &conf->streams[i];
+    char names[1024] = "";
+    size_t n = 0;
+    for (uint32_t i = 0; i < conf->n_streams && n < sizeof names; i++) {
+        const char *candidates[2] = {near, conf->streams[i].name};
+        near = nearest(name, candidates, 2);
+        n += (size_t)snprintf(names + n, sizeof names - n, "%s%s", n > 0 ? ", " : "", conf->streams[i].name);
+    }
+    if (near != NULL)
+        request_fail(q, "unknown-stream", "there is no stream '%s' here; did you mean '%s'? There are: %s",
+                     name, near, names);
+    else
+        request_fail(q, "unknown-stream", "there is no stream '%s' here; there are: %s", name, names);
+    return NULL;
+}
+
+/* ---- commands about the socket itself ---- */
+
+static void command_commands(struct request *q)
+{
+    struct ctl_writer *w = &q->reply;
+    ctl_put_list(w, "commands");
+    for (size_t i = 0; i < N_COMMANDS; i++) {
+        ctl_put_map(w, NULL);
+        ctl_put_text(w, "name", commands[i].name);
+        ctl_put_text(w, "help", commands[i].help);
+        ctl_put_text(w, "access", commands[i].access == ACCESS_READ ? "read" : "write");
+        ctl_put_list(w, "arguments");
+        for (const struct argument *a = commands[i].arguments; a->name != NULL; a++) {
+            ctl_put_map(w, NULL);
+            ctl_put_text(w, "name", a->name);
+            ctl_put_text(w, "type", argument_type_names[a->type]);
+            ctl_put_text(w, "help", a->help);
+            ctl_put_bool(w, "required", a->required);
+            if (a->type == ARGUMENT_UINT) {
+                ctl_put_uint(w, "default", a->dflt);
+                ctl_put_uint(w, "min", a->min);
+                ctl_put_uint(w, "max", a->max);
+            }
+            ctl_put_end(w);
+        }
+        ctl_put_end(w);
+        ctl_put_end(w);
+    }
+    ctl_put_end(w);
+}
+
+static void command_stop(struct request *q)
+{
+    q->then = q->arguments[0].number ? CONTROL_DRAIN : CONTROL_STOP;
+    ctl_put_bool(&q->reply, "stopping", true);
+    ctl_put_bool(&q->reply, "drain", q->then == CONTROL_DRAIN);
+}

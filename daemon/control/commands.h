@@ -1,0 +1,81 @@
+/* commands - what can be asked on the control socket: one table of rows, and a request on its way through
+ * them.
+ *
+ * A row has a name, its arguments and a handler that writes the result. Requests come from anyone who may
+ * open the socket; what does not fit the row is refused before the handler sees it. Threads: the main thread;
+ * handlers reach the feed's by feed_call.
+ */
+#ifndef SKIPALIGN_CONTROL_COMMANDS_H
+#define SKIPALIGN_CONTROL_COMMANDS_H
+
+#include "control/control.h"
+#include "proto/ctl.h"
+#include "proto/message.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum access { ACCESS_READ, ACCESS_WRITE };
+enum argument_type { ARGUMENT_TEXT, ARGUMENT_UINT, ARGUMENT_BOOL };
+
+struct argument {
+    const char *name;
+    enum argument_type type;
+    bool required;
+    uint64_t dflt, min, max; /* ARGUMENT_UINT */
+    const char *help;
+};
+
+#define ARGUMENTS_MAX 8
+
+struct request;
+
+struct command {
+    const char *name;
+    enum access access;
+    const char *help;
+    struct argument arguments[ARGUMENTS_MAX]; /* ended by a NULL name */
+    void (*run)(struct request *q);           /* writes the members of the result, or fails */
+};
+
+struct request {
+    const struct control_context *context;
+    const struct command *command;
+    struct {
+        uint64_t number;
+        char text[MSG_NAME_MAX + 1];
+    } arguments[ARGUMENTS_MAX]; /* as in the row */
+    struct ctl_writer reply;
+    bool failed;
+    enum control_event then; /* what control_wait returns when this is answered; CONTROL_TIMEOUT: nothing */
+
+    /* A handler that has to wait sets both: `again` is called until it is true, then the reply is there;
+     * `drop`, if the daemon ends first. */
+    bool (*again)(struct request *q);
+    void (*drop)(struct request *q);
+    void *waiting; /* the handler's own */
+};
+
+/* request_run - from the bytes of a request to its reply, or to `again`. -ENOMEM: there is no reply. */
+int request_run(struct request *q, const struct control_context *context, const char *data, size_t size);
+/* request_seal - when the handler is done: the reply is q->reply.buf. Errors: -ENOMEM. */
+int request_seal(struct request *q);
+void request_fini(struct request *q);
+
+/* request_fail - the reply is an error instead; code is for programs, the words for people. */
+void request_fail(struct request *q, const char *code, const char *fmt, ...)
+    __attribute__((format(printf, 3, 4)));
+
+/* request_stream - the configuration of the stream that the request names in `argument`; NULL: there is none,
+ * and the request has failed. */
+const struct conf_stream *request_stream(struct request *q, unsigned argument);
+
+/* The handlers that have a file of their own. */
+void command_status(struct request *q);
+void command_preview(struct request *q);
+void command_config(struct request *q);
+void command_tail(struct request *q);
+void command_quarantine(struct request *q);
+
+#endif
