@@ -6,12 +6,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-static void show_stop(struct ctl *c, struct token_cursor result);
-static void show_commands(struct ctl *c, struct token_cursor result);
+static void show_stop(struct call *c, struct token_cursor result);
+static void show_commands(struct call *c, struct token_cursor result);
 
 #define STREAM .words = "STREAM", .n_words_min = 1, .n_words_max = 1, .first_word = "stream"
 
-static const struct ctl_command commands[] = {
+static const struct command commands[] = {
     {
         .name = "status",
         .help = "how it is: streams, consumers, rates, who waits for whom, memory, records not used",
@@ -96,7 +96,7 @@ static void print_options(FILE *out, const struct option *o)
     }
 }
 
-static void print_help(FILE *out, const struct ctl_command *command)
+static void print_help(FILE *out, const struct command *command)
 {
     if (command == NULL) {
         (void)fprintf(out, "usage: skipalignctl [-e ENDPOINT] [--json] COMMAND\n\ncommands:\n");
@@ -145,7 +145,7 @@ static size_t distance(const char *a, const char *b)
     return row[n];
 }
 
-static int fail_usage(const struct ctl_command *command, const char *what, const char *word)
+static int fail_usage(const struct command *command, const char *what, const char *word)
 {
     (void)fprintf(stderr, "skipalignctl: %s%s%s%s; `skipalignctl %s%s--help` explains\n", what,
                   word != NULL ? " '" : "", word != NULL ? word : "", word != NULL ? "'" : "",
@@ -181,7 +181,7 @@ static const struct option *find_option(const struct option *o, const char *word
 }
 
 /* The option at argv[*at] and its value, which may be attached or the next word. */
-static int take_option(struct ctl *c, char **argv, int *at)
+static int take_option(struct call *c, char **argv, int *at)
 {
     const char *word = argv[*at], *value = NULL;
     const struct option *o = find_option(global_options, word);
@@ -216,7 +216,7 @@ static int take_option(struct ctl *c, char **argv, int *at)
     return 0;
 }
 
-static int take_word(struct ctl *c, const char *word)
+static int take_word(struct call *c, const char *word)
 {
     if (c->command == NULL) {
         for (size_t i = 0; i < N_COMMANDS && c->command == NULL; i++)
@@ -230,7 +230,7 @@ static int take_word(struct ctl *c, const char *word)
     return 0;
 }
 
-static int parse(struct ctl *c, int argc, char **argv)
+static int parse(struct call *c, int argc, char **argv)
 {
     bool options = true;
     for (int i = 1; i < argc; i++) {
@@ -247,7 +247,7 @@ static int parse(struct ctl *c, int argc, char **argv)
     return 0;
 }
 
-static uint32_t find_given(const struct ctl *c, const char *option)
+static uint32_t find_given(const struct call *c, const char *option)
 {
     uint32_t i = c->n_given;
     while (i > 0 && strcmp(c->given[i - 1].option->name, option) != 0)
@@ -255,12 +255,12 @@ static uint32_t find_given(const struct ctl *c, const char *option)
     return i; /* 1 + the last one's index: the last one counts */
 }
 
-bool ctl_has(const struct ctl *c, const char *option)
+bool call_has(const struct call *c, const char *option)
 {
     return find_given(c, option) > 0;
 }
 
-uint64_t ctl_number(const struct ctl *c, const char *option, uint64_t dflt)
+uint64_t call_number(const struct call *c, const char *option, uint64_t dflt)
 {
     const uint32_t i = find_given(c, option);
     return i > 0 ? c->given[i - 1].number : dflt;
@@ -268,7 +268,7 @@ uint64_t ctl_number(const struct ctl *c, const char *option, uint64_t dflt)
 
 /* ---- asking ---- */
 
-void ctl_begin(const struct ctl *c, struct ctl_writer *w, const char *command)
+void call_begin(const struct call *c, struct ctl_writer *w, const char *command)
 {
     ctl_init(w);
     ctl_put_map(w, NULL);
@@ -288,7 +288,7 @@ void ctl_begin(const struct ctl *c, struct ctl_writer *w, const char *command)
     }
 }
 
-static int fail_nobody(const struct ctl *c, const char *why)
+static int fail_nobody(const struct call *c, const char *why)
 {
     (void)fprintf(stderr,
                   "skipalignctl: no feeder answers at %s: %s.\n"
@@ -300,7 +300,7 @@ static int fail_nobody(const struct ctl *c, const char *why)
 }
 
 /* A socket's file tells at once whether somebody listens; ZeroMQ alone would wait for one who might come. */
-static int probe(const struct ctl *c)
+static int probe(const struct call *c)
 {
     if (strncmp(c->endpoint, "ipc://", 6) != 0 || c->endpoint[6] == '@')
         return 0;
@@ -319,7 +319,7 @@ static int probe(const struct ctl *c)
     }
 }
 
-static int connect_feeder(struct ctl *c)
+static int connect_feeder(struct call *c)
 {
     const int zero = 0, one = 1;
     int rc = probe(c);
@@ -354,7 +354,7 @@ static bool walk(struct token_cursor *at, unsigned depth)
     return n == 0;
 }
 
-static int read_reply(struct ctl *c, struct token_cursor *ret)
+static int read_reply(struct call *c, struct token_cursor *ret)
 {
     const char *data = zmq_msg_data(&c->reply);
     const struct token_cursor message = {data, data + zmq_msg_size(&c->reply)};
@@ -378,7 +378,7 @@ static int read_reply(struct ctl *c, struct token_cursor *ret)
     return EXIT_REFUSED;
 }
 
-int ctl_ask(struct ctl *c, struct ctl_writer *w, struct token_cursor *ret)
+int call_ask(struct call *c, struct ctl_writer *w, struct token_cursor *ret)
 {
     ctl_put_end(w);
     ctl_put_end(w);
@@ -393,12 +393,12 @@ int ctl_ask(struct ctl *c, struct ctl_writer *w, struct token_cursor *ret)
     return rc == 0 ? read_reply(c, ret) : rc;
 }
 
-static int ask_and_show(struct ctl *c)
+static int ask_and_show(struct call *c)
 {
     struct ctl_writer w;
     struct token_cursor result;
-    ctl_begin(c, &w, c->command->name);
-    const int rc = ctl_ask(c, &w, &result);
+    call_begin(c, &w, c->command->name);
+    const int rc = call_ask(c, &w, &result);
     if (rc != 0)
         return rc;
     if (c->json)
@@ -408,29 +408,29 @@ static int ask_and_show(struct ctl *c)
     return 0;
 }
 
-static void show_stop(struct ctl *c, struct token_cursor result)
+static void show_stop(struct call *c, struct token_cursor result)
 {
     (void)c;
     (void)puts(ctl_get_bool(result, "drain") ? "stopping, when consumers have what they gave credit for"
                                              : "stopping");
 }
 
-static void show_commands(struct ctl *c, struct token_cursor result)
+static void show_commands(struct call *c, struct token_cursor result)
 {
     (void)c;
     yaml_print(stdout, result);
 }
 
-static int run(struct ctl *c, int argc, char **argv)
+static int run(struct call *c, int argc, char **argv)
 {
     int rc = parse(c, argc, argv);
     if (rc != 0)
         return rc;
-    if (ctl_has(c, "help")) {
+    if (call_has(c, "help")) {
         print_help(stdout, c->command);
         return 0;
     }
-    if (ctl_has(c, "version")) {
+    if (call_has(c, "version")) {
         (void)puts("skipalignctl " SKIPALIGN_VERSION);
         return 0;
     }
@@ -442,18 +442,18 @@ static int run(struct ctl *c, int argc, char **argv)
         return fail_usage(c->command, "missing:", c->command->words);
     const char *environment = getenv("SKIPALIGN_CONTROL");
     const uint32_t endpoint = find_given(c, "endpoint");
-    const uint64_t seconds = ctl_number(c, "timeout", 40); /* a preview may wait 30 s for its step */
+    const uint64_t seconds = call_number(c, "timeout", 40); /* a preview may wait 30 s for its step */
     c->endpoint = endpoint > 0                                  ? c->given[endpoint - 1].text
                   : environment != NULL && *environment != '\0' ? environment
                                                                 : CTL_ENDPOINT;
-    c->json = ctl_has(c, "json");
+    c->json = call_has(c, "json");
     c->timeout_ms = seconds > 86400 ? 86400000 : (int)seconds * 1000;
     return c->command->run != NULL ? c->command->run(c) : ask_and_show(c);
 }
 
 int main(int argc, char **argv)
 {
-    struct ctl c = {0};
+    struct call c = {0};
     (void)zmq_msg_init(&c.reply);
     int rc = run(&c, argc, argv);
     if (fflush(stdout) != 0 || ferror(stdout)) {

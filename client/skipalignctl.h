@@ -1,5 +1,5 @@
 /* skipalignctl - the parts of the program: asking a feeder (skipalignctl.c), programs' output (_json.c),
- * people's output (_text.c), and one renderer for each command that has something to show.
+ * people's output (_paper.c), and one renderer for each command that has something to show.
  *
  * Results are read where they lie (proto/ctl.h). Text that comes from a corpus, a peer or a file name goes to
  * the terminal through paper_put only, which shows control characters instead of sending them.
@@ -31,19 +31,19 @@ struct option {
 
 #define OPTIONS_MAX 16
 
-struct ctl;
+struct call;
 
-struct ctl_command {
+struct command {
     const char *name, *words, *help, *more; /* words: as the usage line shows them */
     uint32_t n_words_min, n_words_max;      /* after the command */
     const char *first_word;                 /* what the first is called in the request; NULL: not sent */
     struct option options[OPTIONS_MAX];     /* ended by a NULL name */
-    int (*run)(struct ctl *c);              /* NULL: ask and show */
-    void (*show)(struct ctl *c, struct token_cursor result);
+    int (*run)(struct call *c);             /* NULL: ask and show */
+    void (*show)(struct call *c, struct token_cursor result);
 };
 
-struct ctl {
-    const struct ctl_command *command;
+struct call {
+    const struct command *command;
     const char *words[4];
     uint32_t n_words;
     struct {
@@ -59,14 +59,14 @@ struct ctl {
     zmq_msg_t reply;
 };
 
-bool ctl_has(const struct ctl *c, const char *option);
-uint64_t ctl_number(const struct ctl *c, const char *option, uint64_t dflt);
+bool call_has(const struct call *c, const char *option);
+uint64_t call_number(const struct call *c, const char *option, uint64_t dflt);
 
-/* ctl_begin - a request for `command`, its arguments open, those of the command line already in it.
- * ctl_ask   - sends it and waits for the reply; w is used up. Returns 0 with the result in *ret, borrowed
+/* call_begin - a request for `command`, its arguments open, those of the command line already in it.
+ * call_ask   - sends it and waits for the reply; w is used up. Returns 0 with the result in *ret, borrowed
  * until the next call, or the exit status, when the reason has been printed. */
-void ctl_begin(const struct ctl *c, struct ctl_writer *w, const char *command);
-int ctl_ask(struct ctl *c, struct ctl_writer *w, struct token_cursor *ret);
+void call_begin(const struct call *c, struct ctl_writer *w, const char *command);
+int call_ask(struct call *c, struct ctl_writer *w, struct token_cursor *ret);
 
 /* ---- output for programs (_json.c) ---- */
 
@@ -75,9 +75,9 @@ void json_print(FILE *out, struct token_cursor value);
 /* yaml_print - maps and lists as a YAML file has them: a running configuration can be saved and loaded. */
 void yaml_print(FILE *out, struct token_cursor value);
 
-/* ---- output for people (_text.c) ---- */
+/* ---- output for people (_paper.c) ---- */
 
-/* Styles are sets of these; `paper` turns them into colours where it has any. */
+/* What text is; its colour is paper's business, where it has any. */
 enum style {
     STYLE_PLAIN,
     STYLE_DIM,
@@ -103,17 +103,17 @@ void paper_put(const struct paper *p, enum style style, const char *fmt, ...)
 void paper_end(const struct paper *p); /* of a line: no text that is put ends one */
 void paper_put_text(const struct paper *p, enum style style, const char *text, size_t size);
 
-/* text_clean - one code point of text as it may go to a terminal: itself, or what stands for a control
+/* paper_clean - one code point of text as it may go to a terminal: itself, or what stands for a control
  * character. Returns how many bytes of text were taken; *ret_width columns. */
-size_t text_clean(const char *text, size_t size, char ret[16], size_t *ret_n, unsigned *ret_width);
-unsigned text_width(const char *text, size_t size); /* after cleaning */
+size_t paper_clean(const char *text, size_t size, char ret[16], size_t *ret_n, unsigned *ret_width);
+unsigned paper_width(const char *text, size_t size); /* after cleaning */
 
 /* Numbers as people read them; static buffers that a few calls in one printf do not share. */
-const char *text_count(uint64_t n);  /* 1,234,567 */
-const char *text_short(double n);    /* 1.23 M */
-const char *text_bytes(double n);    /* 1.2 GiB */
-const char *text_seconds(double s);  /* 3 h 12 min */
-const char *text_of(struct token t); /* NUL-terminated, cut at some hundred bytes */
+const char *paper_count(uint64_t n);    /* 1,234,567 */
+const char *paper_short(double n);      /* 1.23 M */
+const char *paper_bytes(double n);      /* 1.2 GiB */
+const char *paper_seconds(double s);    /* 3 h 12 min */
+const char *paper_text(struct token t); /* NUL-terminated, cut at some hundred bytes */
 
 /* table - rows of cells, columns as wide as they need; a '>' in the format sets a column right. */
 struct table {
@@ -129,12 +129,12 @@ void table_print(struct table *t, const struct paper *p, const char *indent); /*
 
 /* ---- renderers ---- */
 
-void show_status(struct ctl *c, struct token_cursor result);
-void show_preview(struct ctl *c, struct token_cursor result);
-void show_quarantine(struct ctl *c, struct token_cursor result);
-int run_tail(struct ctl *c);
+void show_status(struct call *c, struct token_cursor result);
+void show_preview(struct call *c, struct token_cursor result);
+void show_quarantine(struct call *c, struct token_cursor result);
+int run_tail(struct call *c);
 
 /* config (_config.c): the running one, or what the skipalignd installed with us says about keys and files. */
-int run_config(struct ctl *c);
+int run_config(struct call *c);
 
 #endif

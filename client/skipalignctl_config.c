@@ -48,18 +48,18 @@ static int run_daemon(const char *const *arguments)
                : EXIT_REFUSED; /* skipalignd says 78 for a wrong file */
 }
 
-static int run_running(struct ctl *c)
+static int run_running(struct call *c)
 {
     struct ctl_writer w;
     struct token_cursor result;
-    ctl_begin(c, &w, "config");
-    const int rc = ctl_ask(c, &w, &result);
+    call_begin(c, &w, "config");
+    const int rc = call_ask(c, &w, &result);
     if (rc == 0)
         (c->json ? json_print : yaml_print)(stdout, result);
     return rc;
 }
 
-int run_config(struct ctl *c)
+int run_config(struct call *c)
 {
     if (c->n_words == 0)
         return run_running(c);

@@ -69,7 +69,7 @@ static void put_scalar(FILE *out, const struct token *t, char head)
     }
 }
 
-/* Replies are walked through before they are printed, and ctl_ask refuses what nests deeper than CTL_DEPTH.
+/* Replies are walked through before they are printed, and call_ask refuses what nests deeper than CTL_DEPTH.
  */
 static void put_json(FILE *out, struct token_cursor *at)
 {

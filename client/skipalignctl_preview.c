@@ -48,7 +48,7 @@ static void add_segment(struct cells *c, struct token_cursor segment)
         if (cell == NULL)
             return;
         const char byte = text.data[at];
-        at += text_clean(text.data + at, text.size - at, cell->bytes, &n, &width);
+        at += paper_clean(text.data + at, text.size - at, cell->bytes, &n, &width);
         cell->n_bytes = (uint8_t)n;
         cell->width = (uint8_t)width;
         cell->trained = trained;
@@ -150,7 +150,7 @@ static void show_text(const struct paper *p, struct token_cursor block, bool ful
     for (size_t i = 0; i < n_lines; i++) {
         if (shorten && i == LINES_HEAD) {
             const size_t hidden = n_lines - LINES_HEAD - LINES_TAIL;
-            paper_put(p, STYLE_DIM, "  ⋮   %s more lines (--full shows them)", text_count(hidden));
+            paper_put(p, STYLE_DIM, "  ⋮   %s more lines (--full shows them)", paper_count(hidden));
             paper_end(p);
             i += hidden;
         }
@@ -173,10 +173,10 @@ static void show_tokens(const struct paper *p, struct token_cursor block)
     for (uint64_t i = 0; i < n; i++) {
         const struct token_cursor token = ctl_take(&list);
         const bool trained = !ctl_is_nil(ctl_get(token, "label")) && ctl_get_real(token, "label") >= 0;
-        table_put(&t, STYLE_PLAIN, "%s", text_count(ctl_get_uint(token, "position")));
+        table_put(&t, STYLE_PLAIN, "%s", paper_count(ctl_get_uint(token, "position")));
         table_put(&t, STYLE_PLAIN, "%" PRIu64, ctl_get_uint(token, "id"));
         table_put(&t, trained ? STYLE_TRAINED : STYLE_DIM, "%s", trained ? "trained" : "masked");
-        table_put(&t, trained ? STYLE_TRAINED : STYLE_PLAIN, "%s", text_of(ctl_get_text(token, "piece")));
+        table_put(&t, trained ? STYLE_TRAINED : STYLE_PLAIN, "%s", paper_text(ctl_get_text(token, "piece")));
     }
     table_print(&t, p, "      ");
 }
@@ -265,7 +265,7 @@ static void axis_print_ticks(const struct paper *p, const struct axis *a)
     unsigned column = 0;
     paper_put(p, STYLE_DIM, "  %-9s", "");
     for (unsigned i = 0; i <= n; i++) {
-        const char *tick = text_count(a->max * i / n);
+        const char *tick = paper_count(a->max * i / n);
         const unsigned width = (unsigned)strlen(tick), at = a->width * i / n;
         const unsigned start = i == 0 ? 0 : i == n ? a->width - width : at - width / 2;
         paper_put(p, STYLE_DIM, "%*s%s", (int)(start - column), "", tick);
@@ -295,31 +295,31 @@ static void show_jump(const struct paper *p, uint64_t from, uint64_t to)
 {
     paper_end(p);
     if (to > from + 1) {
-        paper_put(p, STYLE_JUMP, "      … jump +%s → %s", text_count(to - from - 1), text_count(to));
+        paper_put(p, STYLE_JUMP, "      … jump +%s → %s", paper_count(to - from - 1), paper_count(to));
         paper_end(p);
         paper_end(p);
     }
 }
 
-static void show_block(struct ctl *c, const struct paper *p, struct token_cursor block)
+static void show_block(struct call *c, const struct paper *p, struct token_cursor block)
 {
     const struct token role = ctl_get_text(block, "role");
     const bool answer = token_is(&role, "assistant") || token_is(&role, "text");
-    paper_put(p, answer ? STYLE_TRAINED_BOLD : STYLE_USER, "  %s", text_of(role));
+    paper_put(p, answer ? STYLE_TRAINED_BOLD : STYLE_USER, "  %s", paper_text(role));
     const uint64_t tokens = ctl_get_uint(block, "tokens"), first = ctl_get_uint(block, "first_position"),
                    last = ctl_get_uint(block, "last_position");
-    paper_put(p, STYLE_DIM, "  %s tokens, ids %s – %s%s", text_count(tokens), text_count(first),
-              text_count(last), last - first + 1 == tokens ? "" : ", jumping inside");
+    paper_put(p, STYLE_DIM, "  %s tokens, ids %s – %s%s", paper_count(tokens), paper_count(first),
+              paper_count(last), last - first + 1 == tokens ? "" : ", jumping inside");
     paper_end(p);
-    if (ctl_has(c, "tokens"))
+    if (call_has(c, "tokens"))
         show_tokens(p, block);
     else
-        show_text(p, block, ctl_has(c, "full"));
+        show_text(p, block, call_has(c, "full"));
 }
 
 static void show_rule(const struct paper *p, const char *title)
 {
-    const unsigned used = text_width(title, strlen(title)) + 4;
+    const unsigned used = paper_width(title, strlen(title)) + 4;
     paper_put(p, STYLE_DIM, "── ");
     paper_put(p, STYLE_BOLD, "%s", title);
     paper_put(p, STYLE_DIM, " ");
@@ -328,7 +328,7 @@ static void show_rule(const struct paper *p, const char *title)
     paper_end(p);
 }
 
-static void show_document(struct ctl *c, const struct paper *p, struct token_cursor batch,
+static void show_document(struct call *c, const struct paper *p, struct token_cursor batch,
                           struct token_cursor document, uint64_t number, uint64_t of)
 {
     struct token_cursor list;
@@ -339,18 +339,19 @@ static void show_document(struct ctl *c, const struct paper *p, struct token_cur
     for (uint64_t i = 0; i < n_blocks; i++)
         last = ctl_get_uint(ctl_take(&list), "last_position");
     (void)snprintf(title, sizeof title, "document %" PRIu64 " of %" PRIu64 ": %.64s record %s", number, of,
-                   text_of(ctl_get_text(document, "corpus")), text_count(ctl_get_uint(document, "record")));
+                   paper_text(ctl_get_text(document, "corpus")),
+                   paper_count(ctl_get_uint(document, "record")));
     paper_end(p);
     show_rule(p, title);
-    paper_put(p, STYLE_PLAIN, "%s tokens, %s trained", text_count(tokens), text_count(trained));
+    paper_put(p, STYLE_PLAIN, "%s tokens, %s trained", paper_count(tokens), paper_count(trained));
     if (part > 0)
         paper_put(p, STYLE_PLAIN, ", part %" PRIu64 " of a long one", part + 1);
-    paper_put(p, STYLE_PLAIN, "; ids 0 – %s", text_count(last));
+    paper_put(p, STYLE_PLAIN, "; ids 0 – %s", paper_count(last));
     if (last + 1 != tokens)
-        paper_put(p, STYLE_DIM, " (ordinary: 0 – %s)", text_count(tokens - 1));
+        paper_put(p, STYLE_DIM, " (ordinary: 0 – %s)", paper_count(tokens - 1));
     const struct token outcome = ctl_get_text(document, "outcome");
     if (!token_is(&outcome, "skipped"))
-        paper_put(p, STYLE_JUMP, "; no skip: %s", text_of(outcome));
+        paper_put(p, STYLE_JUMP, "; no skip: %s", paper_text(outcome));
     paper_end(p);
     show_axis(p, document, ctl_get_uint(batch, "max_position"), last);
     (void)ctl_get_list(document, "blocks", &list);
@@ -374,21 +375,21 @@ static void show_legend(const struct paper *p)
     paper_end(p);
 }
 
-void show_preview(struct ctl *c, struct token_cursor result)
+void show_preview(struct call *c, struct token_cursor result)
 {
     struct token_cursor rows, documents;
     struct paper p;
-    uint64_t wanted = ctl_number(c, "documents", DOCUMENTS_DEFAULT);
+    uint64_t wanted = call_number(c, "documents", DOCUMENTS_DEFAULT);
     paper_open(&p, stdout);
-    paper_put(&p, STYLE_BOLD, "stream %s, step %s", text_of(ctl_get_text(result, "stream")),
-              text_count(ctl_get_uint(result, "step")));
+    paper_put(&p, STYLE_BOLD, "stream %s, step %s", paper_text(ctl_get_text(result, "stream")),
+              paper_count(ctl_get_uint(result, "step")));
     paper_put(&p, STYLE_PLAIN,
               "  epoch %" PRIu64 ", rank %" PRIu64 " of %" PRIu64
               ": %s rows of %s tokens; %s, %s, ids below %s",
               ctl_get_uint(result, "epoch"), ctl_get_uint(result, "rank"), ctl_get_uint(result, "world"),
-              text_count(ctl_get_uint(result, "rows")), text_count(ctl_get_uint(result, "length")),
-              text_of(ctl_get_text(result, "strategy")), text_of(ctl_get_text(result, "sampler")),
-              text_count(ctl_get_uint(result, "max_position")));
+              paper_count(ctl_get_uint(result, "rows")), paper_count(ctl_get_uint(result, "length")),
+              paper_text(ctl_get_text(result, "strategy")), paper_text(ctl_get_text(result, "sampler")),
+              paper_count(ctl_get_uint(result, "max_position")));
     paper_end(&p);
     show_legend(&p);
     for (uint64_t n = ctl_get_list(result, "shown", &rows); n > 0; n--) {
@@ -401,16 +402,16 @@ void show_preview(struct ctl *c, struct token_cursor result)
             paper_put(&p, STYLE_PLAIN, "  padding only");
         else
             paper_put(&p, STYLE_PLAIN, "  %s document%s, %s tokens, %s of them trained, %s of padding",
-                      text_count(all), all == 1 ? "" : "s", text_count(ctl_get_uint(row, "tokens")),
-                      text_count(ctl_get_uint(row, "supervised")),
-                      text_count(ctl_get_uint(result, "length") - ctl_get_uint(row, "tokens")));
+                      paper_count(all), all == 1 ? "" : "s", paper_count(ctl_get_uint(row, "tokens")),
+                      paper_count(ctl_get_uint(row, "supervised")),
+                      paper_count(ctl_get_uint(result, "length") - ctl_get_uint(row, "tokens")));
         paper_end(&p);
         for (uint64_t i = 0; i < shown; i++)
             show_document(c, &p, result, ctl_take(&documents), i + 1, all);
         if (shown < all) {
             paper_end(&p);
             paper_put(&p, STYLE_DIM, "(%s more documents in this row: --documents N, 0 for all)",
-                      text_count(all - shown));
+                      paper_count(all - shown));
             paper_end(&p);
         }
     }

@@ -12,7 +12,7 @@
 
 static const char *text(struct token_cursor map, const char *key)
 {
-    return text_of(ctl_get_text(map, key));
+    return paper_text(ctl_get_text(map, key));
 }
 
 static bool is(struct token_cursor map, const char *key, const char *word)
@@ -45,7 +45,7 @@ static void show_server(const struct paper *p, struct token_cursor result)
                               r = ctl_get(result, "reads"), sent = ctl_get(result, "sent"),
                               rate = ctl_get(sent, "per_second");
     paper_put(p, STYLE_BOLD, "skipalignd %s", text(s, "version"));
-    paper_put(p, STYLE_PLAIN, "  up %s, pid %" PRIu64, text_seconds(ctl_get_real(s, "uptime_s")),
+    paper_put(p, STYLE_PLAIN, "  up %s, pid %" PRIu64, paper_seconds(ctl_get_real(s, "uptime_s")),
               ctl_get_uint(s, "pid"));
     paper_end(p);
     put_line(p, "config", "%s, state in %s", text(s, "config"), text(s, "state_dir"));
@@ -55,24 +55,25 @@ static void show_server(const struct paper *p, struct token_cursor result)
              : listens            ? " (listen)"
                                   : "",
              publishes ? text(s, "subscribe") : "", publishes ? " (subscribe)" : "");
-    put_line(p, "now", "%s batches/s, %s tokens/s, %s/s", text_short(ctl_get_real(rate, "batches")),
-             text_short(ctl_get_real(rate, "tokens")), text_bytes(ctl_get_real(rate, "bytes")));
-    put_line(p, "sent", "%s batches, %s tokens, %s", text_count(ctl_get_uint(sent, "batches")),
-             text_short(ctl_get_real(sent, "tokens")), text_bytes(ctl_get_real(sent, "bytes")));
-    put_line(p, "read", "%s records, %s, by %s", text_count(ctl_get_uint(r, "reads")),
-             text_bytes(ctl_get_real(r, "bytes")), text(s, "io"));
+    put_line(p, "now", "%s batches/s, %s tokens/s, %s/s", paper_short(ctl_get_real(rate, "batches")),
+             paper_short(ctl_get_real(rate, "tokens")), paper_bytes(ctl_get_real(rate, "bytes")));
+    put_line(p, "sent", "%s batches, %s tokens, %s", paper_count(ctl_get_uint(sent, "batches")),
+             paper_short(ctl_get_real(sent, "tokens")), paper_bytes(ctl_get_real(sent, "bytes")));
+    put_line(p, "read", "%s records, %s, by %s", paper_count(ctl_get_uint(r, "reads")),
+             paper_bytes(ctl_get_real(r, "bytes")), text(s, "io"));
     put_line(p, "workers", "%" PRIu64 ", busy %.0f %% of the time since the start",
              ctl_get_uint(s, "workers"), 100 * ctl_get_real(s, "workers_busy"));
     put_line(p, "memory",
              "%s of %s for windows: %" PRIu64 " held, %" PRIu64 " being made; %s made, %s of them again",
-             text_bytes(ctl_get_real(m, "windows")), text_bytes(ctl_get_real(m, "windows_max")),
+             paper_bytes(ctl_get_real(m, "windows")), paper_bytes(ctl_get_real(m, "windows_max")),
              ctl_get_uint(m, "windows_held"), ctl_get_uint(m, "windows_making"),
-             text_count(ctl_get_uint(m, "windows_made")), text_count(ctl_get_uint(m, "windows_made_again")));
+             paper_count(ctl_get_uint(m, "windows_made")),
+             paper_count(ctl_get_uint(m, "windows_made_again")));
     if (ctl_get_uint(sent, "errors") > 0 || ctl_get_uint(sent, "bad_messages") > 0 ||
         ctl_get_uint(sent, "tap_dropped") > 0)
         put_line(p, "refused", "%s errors sent, %s messages not understood, %s batches dropped on taps",
-                 text_count(ctl_get_uint(sent, "errors")), text_count(ctl_get_uint(sent, "bad_messages")),
-                 text_count(ctl_get_uint(sent, "tap_dropped")));
+                 paper_count(ctl_get_uint(sent, "errors")), paper_count(ctl_get_uint(sent, "bad_messages")),
+                 paper_count(ctl_get_uint(sent, "tap_dropped")));
 }
 
 static void show_corpora(const struct paper *p, struct token_cursor result)
@@ -86,9 +87,9 @@ static void show_corpora(const struct paper *p, struct token_cursor result)
         const struct token_cursor c = ctl_take(&list);
         table_put(&t, STYLE_BOLD, "%s", text(c, "name"));
         table_put(&t, STYLE_PLAIN, "%s", text(c, "format"));
-        table_put(&t, STYLE_PLAIN, "%s", text_count(ctl_get_uint(c, "records")));
-        table_put(&t, STYLE_PLAIN, "%s", text_bytes(ctl_get_real(c, "bytes")));
-        table_put(&t, STYLE_PLAIN, "%s", text_count(ctl_get_uint(c, "files")));
+        table_put(&t, STYLE_PLAIN, "%s", paper_count(ctl_get_uint(c, "records")));
+        table_put(&t, STYLE_PLAIN, "%s", paper_bytes(ctl_get_real(c, "bytes")));
+        table_put(&t, STYLE_PLAIN, "%s", paper_count(ctl_get_uint(c, "files")));
     }
     paper_end(p);
     table_print(&t, p, "");
@@ -101,7 +102,7 @@ static void put_reasons(const struct paper *p, struct token_cursor map)
     if (!token_next(&map, &t) || t.kind != TOKEN_MAP)
         return;
     for (uint64_t i = 0; i < t.number && token_next(&map, &name) && token_next(&map, &count); i++) {
-        paper_put(p, STYLE_PLAIN, "%s%s ", i > 0 ? ", " : "", text_count(count.number));
+        paper_put(p, STYLE_PLAIN, "%s%s ", i > 0 ? ", " : "", paper_count(count.number));
         paper_put_text(p, STYLE_PLAIN, name.data, name.size);
     }
 }
@@ -120,17 +121,17 @@ static double percent(double part, double whole)
 static void show_steps(const struct paper *p, struct token_cursor s)
 {
     const uint64_t epochs = ctl_get_uint(s, "epochs"), known = ctl_get_uint(s, "steps_known");
-    const char *slots = text_count(ctl_get_uint(s, "epoch_slots"));
+    const char *slots = paper_count(ctl_get_uint(s, "epoch_slots"));
     char epoch[64];
     if (epochs == 0)
         (void)snprintf(epoch, sizeof epoch, "endless epochs");
     else
         (void)snprintf(epoch, sizeof epoch, "%" PRIu64 " epoch%s", epochs, epochs == 1 ? "" : "s");
     if (ctl_is_nil(ctl_get(s, "steps")))
-        put_line(p, "steps", "%s known so far; %s of %s records", text_count(known), epoch, slots);
+        put_line(p, "steps", "%s known so far; %s of %s records", paper_count(known), epoch, slots);
     else
         put_line(p, "steps", "%s in all (%s rows dropped at the end); %s of %s records",
-                 text_count(ctl_get_uint(s, "steps")), text_count(ctl_get_uint(s, "dropped_rows")), epoch,
+                 paper_count(ctl_get_uint(s, "steps")), paper_count(ctl_get_uint(s, "dropped_rows")), epoch,
                  slots);
 }
 
@@ -140,8 +141,8 @@ static void show_made(const struct paper *p, struct token_cursor s)
                               bad = ctl_get(m, "quarantined");
     const double tokens = ctl_get_real(m, "tokens"), documents = ctl_get_real(m, "documents");
     put_line(p, "made", "%s rows, %s documents, %s tokens: %.1f %% of the rows, %.1f %% of them trained",
-             text_count(ctl_get_uint(m, "rows")), text_count(ctl_get_uint(m, "documents")),
-             text_short(tokens), percent(tokens, ctl_get_real(m, "row_tokens")),
+             paper_count(ctl_get_uint(m, "rows")), paper_count(ctl_get_uint(m, "documents")),
+             paper_short(tokens), percent(tokens, ctl_get_real(m, "row_tokens")),
              percent(ctl_get_real(m, "supervised"), tokens));
     paper_put(p, STYLE_DIM, "  %-11s ", "skipping");
     paper_put(p, STYLE_PLAIN, "%.1f %% of documents", percent(ctl_get_real(m, "skipped"), documents));
@@ -151,8 +152,8 @@ static void show_made(const struct paper *p, struct token_cursor s)
     }
     paper_end(p);
     if (ctl_get_uint(m, "truncated") > 0 || ctl_get_uint(m, "split") > 0)
-        put_line(p, "over-long", "%s truncated, %s split", text_count(ctl_get_uint(m, "truncated")),
-                 text_count(ctl_get_uint(m, "split")));
+        put_line(p, "over-long", "%s truncated, %s split", paper_count(ctl_get_uint(m, "truncated")),
+                 paper_count(ctl_get_uint(m, "split")));
     if (count_of(bad) > 0) {
         paper_put(p, STYLE_DIM, "  %-11s ", "not used");
         put_reasons(p, bad);
@@ -168,18 +169,18 @@ static void show_stream(const struct paper *p, struct token_cursor s)
     paper_end(p);
     paper_put(p, STYLE_BOLD, "stream %s", text(s, "name"));
     paper_put(p, STYLE_PLAIN, "  generation %" PRIu64 ", %s batches/s, %s tokens/s",
-              ctl_get_uint(s, "generation"), text_short(ctl_get_real(rate, "batches")),
-              text_short(ctl_get_real(rate, "tokens")));
+              ctl_get_uint(s, "generation"), paper_short(ctl_get_real(rate, "batches")),
+              paper_short(ctl_get_real(rate, "tokens")));
     paper_end(p);
     if (!ctl_is_nil(ctl_get(s, "failure"))) {
         paper_put(p, STYLE_BAD, "  failed: %s", text(s, "failure"));
         paper_end(p);
     }
-    put_line(p, "batch", "%s rows of %s tokens, %s", text_count(ctl_get_uint(s, "global_batch")),
-             text_count(ctl_get_uint(s, "seq_len")),
+    put_line(p, "batch", "%s rows of %s tokens, %s", paper_count(ctl_get_uint(s, "global_batch")),
+             paper_count(ctl_get_uint(s, "seq_len")),
              ctl_get_bool(s, "packing") ? "packed" : "one document each");
     put_line(p, "positions", "%s, %s, below %s", text(s, "strategy"), text(s, "sampler"),
-             text_count(ctl_get_uint(s, "max_position")));
+             paper_count(ctl_get_uint(s, "max_position")));
     put_line(p, "template", "%s", text(s, "template"));
     put_line(p, "tokenizer", "%s  sha256 %.12s...", text(s, "tokenizer"), text(s, "tokenizer_sha256"));
     paper_put(p, STYLE_DIM, "  %-11s ", "corpora");
@@ -232,18 +233,18 @@ static void show_consumers(const struct paper *p, struct token_cursor result)
         table_put(&t, STYLE_PLAIN, "%s", text(c, "door"));
         table_put(&t, STYLE_PLAIN, "%" PRIu64 " of %" PRIu64, ctl_get_uint(c, "rank"),
                   ctl_get_uint(c, "world"));
-        table_put(&t, STYLE_PLAIN, "%s", text_count(ctl_get_uint(c, "next_step")));
+        table_put(&t, STYLE_PLAIN, "%s", paper_count(ctl_get_uint(c, "next_step")));
         table_put(&t, STYLE_PLAIN, "%s",
-                  is(c, "door", "router") ? text_count(ctl_get_uint(c, "credit")) : "");
-        table_put(&t, STYLE_PLAIN, "%s, %s", text_count(ctl_get_uint(c, "batches")),
-                  text_bytes(ctl_get_real(c, "bytes")));
-        table_put(&t, STYLE_PLAIN, "%s", text_seconds(ctl_get_real(c, "idle_s")));
+                  is(c, "door", "router") ? paper_count(ctl_get_uint(c, "credit")) : "");
+        table_put(&t, STYLE_PLAIN, "%s, %s", paper_count(ctl_get_uint(c, "batches")),
+                  paper_bytes(ctl_get_real(c, "bytes")));
+        table_put(&t, STYLE_PLAIN, "%s", paper_seconds(ctl_get_real(c, "idle_s")));
         table_put(&t, slow ? STYLE_JUMP : STYLE_PLAIN, "%s", waits(c));
     }
     table_print(&t, p, "");
 }
 
-void show_status(struct ctl *c, struct token_cursor result)
+void show_status(struct call *c, struct token_cursor result)
 {
     struct token_cursor list;
     struct paper p;
@@ -258,7 +259,7 @@ void show_status(struct ctl *c, struct token_cursor result)
 
 /* ---- tail ---- */
 
-static void show_batch(struct ctl *c, const struct paper *p, struct token_cursor b)
+static void show_batch(struct call *c, const struct paper *p, struct token_cursor b)
 {
     if (c->json) {
         json_print(stdout, b);
@@ -271,35 +272,35 @@ static void show_batch(struct ctl *c, const struct paper *p, struct token_cursor
     if (localtime_r(&seconds, &tm) != NULL)
         (void)strftime(when, sizeof when, "%H:%M:%S", &tm);
     paper_put(p, STYLE_DIM, "%s.%03u  ", when, (unsigned)(ns / 1000000 % 1000));
-    paper_put(p, STYLE_BOLD, "step %s", text_count(ctl_get_uint(b, "step")));
+    paper_put(p, STYLE_BOLD, "step %s", paper_count(ctl_get_uint(b, "step")));
     paper_put(p, STYLE_PLAIN, "  epoch %" PRIu64 "  rank %" PRIu64 " of %" PRIu64 "  %s tokens  %s  %s",
               ctl_get_uint(b, "epoch"), ctl_get_uint(b, "rank"), ctl_get_uint(b, "world"),
-              text_count(ctl_get_uint(b, "tokens")), text_bytes(ctl_get_real(b, "bytes")), text(b, "door"));
+              paper_count(ctl_get_uint(b, "tokens")), paper_bytes(ctl_get_real(b, "bytes")), text(b, "door"));
     paper_end(p);
 }
 
 /* Asks for what came since, again and again: the feeder keeps no list of those who watch. */
-int run_tail(struct ctl *c)
+int run_tail(struct call *c)
 {
     const struct timespec pause = {.tv_nsec = TAIL_POLL_NS};
-    const uint64_t count = ctl_number(c, "count", UINT64_MAX);
+    const uint64_t count = call_number(c, "count", UINT64_MAX);
     uint64_t after = 0;
     struct paper p;
     paper_open(&p, stdout);
     for (uint64_t shown = 0; shown < count;) {
         struct ctl_writer w;
         struct token_cursor result, list;
-        ctl_begin(c, &w, "tail");
+        call_begin(c, &w, "tail");
         ctl_put_uint(&w, "after", after);
         if (after == 0)
             ctl_put_uint(&w, "last", count < TAIL_START ? count : TAIL_START);
-        const int rc = ctl_ask(c, &w, &result);
+        const int rc = call_ask(c, &w, &result);
         if (rc != 0)
             return rc;
         after = ctl_get_uint(result, "after");
         if (ctl_get_uint(result, "missed") > 0 && !c->json) {
             paper_put(&p, STYLE_DIM, "(%s batches went by faster than they can be shown)",
-                      text_count(ctl_get_uint(result, "missed")));
+                      paper_count(ctl_get_uint(result, "missed")));
             paper_end(&p);
         }
         uint64_t n = ctl_get_list(result, "batches", &list);
@@ -315,7 +316,7 @@ int run_tail(struct ctl *c)
 
 /* ---- quarantine ---- */
 
-void show_quarantine(struct ctl *c, struct token_cursor result)
+void show_quarantine(struct call *c, struct token_cursor result)
 {
     struct token_cursor list;
     struct paper p;
@@ -324,8 +325,8 @@ void show_quarantine(struct ctl *c, struct token_cursor result)
     paper_open(&p, stdout);
     const uint64_t unused = ctl_get_uint(result, "unused"), n = ctl_get_list(result, "records", &list);
     paper_put(&p, STYLE_BOLD, "stream %s: ", c->words[0]);
-    paper_put(&p, STYLE_PLAIN, "%s of the %s records looked at so far are not used%s", text_count(unused),
-              text_count(ctl_get_uint(result, "seen")), unused > 0 ? ": " : "");
+    paper_put(&p, STYLE_PLAIN, "%s of the %s records looked at so far are not used%s", paper_count(unused),
+              paper_count(ctl_get_uint(result, "seen")), unused > 0 ? ": " : "");
     put_reasons(&p, ctl_get(result, "reasons"));
     paper_end(&p);
     if (n == 0)
@@ -345,7 +346,7 @@ void show_quarantine(struct ctl *c, struct token_cursor result)
     paper_end(&p);
     table_print(&t, &p, "");
     if (n < unused) {
-        paper_put(&p, STYLE_DIM, "(the first %s of them)", text_count(n));
+        paper_put(&p, STYLE_DIM, "(the first %s of them)", paper_count(n));
         paper_end(&p);
     }
 }

@@ -35,7 +35,7 @@ void paper_open(struct paper *p, FILE *out)
     (void)setlocale(LC_CTYPE, "C.UTF-8"); /* for wcwidth; what we write is UTF-8 whatever the locale */
 }
 
-size_t text_clean(const char *text, size_t size, char ret[16], size_t *ret_n, unsigned *ret_width)
+size_t paper_clean(const char *text, size_t size, char ret[16], size_t *ret_n, unsigned *ret_width)
 {
     uint32_t point;
     const unsigned n = utf8_next(text, size, &point);
@@ -60,13 +60,13 @@ size_t text_clean(const char *text, size_t size, char ret[16], size_t *ret_n, un
     return n > 0 ? n : 1;
 }
 
-unsigned text_width(const char *text, size_t size)
+unsigned paper_width(const char *text, size_t size)
 {
     char clean[16];
     size_t n;
     unsigned width, all = 0;
     for (size_t at = 0; at < size; all += width)
-        at += text_clean(text + at, size - at, clean, &n, &width);
+        at += paper_clean(text + at, size - at, clean, &n, &width);
     return all;
 }
 
@@ -79,7 +79,7 @@ void paper_put_text(const struct paper *p, enum style style, const char *text, s
     if (coloured)
         (void)fputs(escapes[style], p->out);
     for (size_t at = 0; at < size;) {
-        at += text_clean(text + at, size - at, clean, &n, &width);
+        at += paper_clean(text + at, size - at, clean, &n, &width);
         (void)fwrite(clean, 1, n, p->out);
     }
     if (coloured)
@@ -113,7 +113,7 @@ static char *next_buffer(void)
     return buffers[next++ % 16];
 }
 
-const char *text_count(uint64_t n)
+const char *paper_count(uint64_t n)
 {
     char digits[24], *text = next_buffer();
     const int size = snprintf(digits, sizeof digits, "%llu", (unsigned long long)n);
@@ -144,19 +144,19 @@ static const char *scaled(double n, double unit, const char *const *names, size_
     return text;
 }
 
-const char *text_short(double n)
+const char *paper_short(double n)
 {
     static const char *const names[] = {"", " k", " M", " G", " T"};
     return scaled(n, 1000, names, sizeof names / sizeof *names);
 }
 
-const char *text_bytes(double n)
+const char *paper_bytes(double n)
 {
     static const char *const names[] = {" B", " KiB", " MiB", " GiB", " TiB"};
     return scaled(n, 1024, names, sizeof names / sizeof *names);
 }
 
-const char *text_seconds(double s)
+const char *paper_seconds(double s)
 {
     char *text = next_buffer();
     const uint64_t n = (uint64_t)s;
@@ -174,7 +174,7 @@ const char *text_seconds(double s)
     return text;
 }
 
-const char *text_of(struct token t)
+const char *paper_text(struct token t)
 {
     char *text = next_buffer();
     (void)snprintf(text, 512, "%.*s", t.size > 511 ? 511 : (int)t.size, t.data);
@@ -205,14 +205,14 @@ void table_print(struct table *t, const struct paper *p, const char *indent)
     unsigned widths[16] = {0};
     const size_t n_columns = strlen(t->format);
     for (size_t i = 0; i < t->n; i++) {
-        const unsigned width = text_width(t->cells[i].text, strlen(t->cells[i].text));
+        const unsigned width = paper_width(t->cells[i].text, strlen(t->cells[i].text));
         if (width > widths[i % n_columns])
             widths[i % n_columns] = width;
     }
     for (size_t i = 0; i < t->n; i++) {
         const size_t column = i % n_columns;
         const char *text = t->cells[i].text;
-        const unsigned pad = widths[column] - text_width(text, strlen(text));
+        const unsigned pad = widths[column] - paper_width(text, strlen(text));
         const bool right = t->format[column] == '>', last = column + 1 == n_columns;
         (void)fprintf(p->out, "%s%*s", column == 0 ? indent : "  ", right ? (int)pad : 0, "");
         paper_put_text(p, t->cells[i].style, text, strlen(text));
