@@ -74,16 +74,17 @@ static bool piece_type(struct slice piece, uint8_t *ret)
 
 int spm_file_types(struct slice file, uint8_t **ret_types, uint32_t *ret_n)
 {
-    enum { PIECE = 1, TRAINER_SPEC = 2 };
+    enum { PIECE = 1, TRAINER_SPEC = 2, NORMALIZER_SPEC = 3 };
     uint8_t *types = NULL;
     size_t n = 0, cap = 0;
-    bool whole = false;
+    bool has_trainer = false, has_normalizer = false;
     int rc = 0;
     while (file.size > 0) {
         struct field f;
         if (!take_field(&file, &f))
             goto out_format;
-        whole |= f.number == TRAINER_SPEC;
+        has_trainer |= f.number == TRAINER_SPEC;
+        has_normalizer |= f.number == NORMALIZER_SPEC;
         if (f.number != PIECE)
             continue;
         rc = array_grow(&types, &cap, n + 1);
@@ -92,7 +93,7 @@ int spm_file_types(struct slice file, uint8_t **ret_types, uint32_t *ret_n)
         if (!piece_type(f.inside, &types[n++]))
             goto out_format;
     }
-    if (n == 0 || n > INT32_MAX || !whole)
+    if (n == 0 || n > INT32_MAX || !has_trainer || !has_normalizer)
         goto out_format;
     *ret_types = types;
     *ret_n = (uint32_t)n;

@@ -1,0 +1,21 @@
+/* small_model - SentencePiece models of a few pieces, for what no model at hand has (no bos, user-defined
+ * symbols).
+ *
+ * The model is BPE with the identity normaliser and a dummy prefix. Errors fail the test.
+ */
+#ifndef SKIPALIGN_TESTS_SMALL_MODEL_H
+#define SKIPALIGN_TESTS_SMALL_MODEL_H
+
+#include "text/spm_file.h"
+
+#include <stddef.h>
+
+struct small_piece {
+    const char *text;
+    float score; /* the higher, the earlier two symbols are joined into it */
+    enum spm_type type;
+};
+
+void small_model_write(const char *path, const struct small_piece *pieces, size_t n);
+
+#endif
