@@ -1,7 +1,8 @@
 /* feed - both doors onto the same consumers, on one thread: ROUTER with credits, XPUB for plain subscribers.
  *
- * The feed's thread owns the sockets, the consumers and the supply behind them. Other threads reach it in one way only:
- * feed_call runs a function there and waits. Functions marked [feed] may be called from such a function only.
+ * The feed's thread owns the sockets, the consumers and the supply behind them. Other threads reach it in one
+ * way only: feed_call runs a function there and waits. Functions marked [feed] may be called from such a
+ * function only.
  */
 #ifndef SKIPALIGN_FEED_FEED_H
 #define SKIPALIGN_FEED_FEED_H
@@ -24,27 +25,35 @@ struct feed_setup {
     uint32_t n_recipes;
 };
 
-/* feed_start - binds, adds the streams, starts the thread. Errors: an endpoint in use or malformed, a ledger that cannot
- * be opened; each says which and what to do. Binding anything but loopback or ipc is said in the log. */
+/* feed_start - binds, adds the streams, starts the thread. Errors: an endpoint in use or malformed, a ledger
+ * that cannot be opened; each says which and what to do. Binding anything but loopback or ipc is said in the
+ * log. */
 int feed_start(const struct feed_setup *setup, struct feed **ret, struct err *reterr);
 
-/* feed_ready - has every stream its first step ready? 1 yes, 0 not yet, or the error of the stream that failed. */
+/* feed_endpoint - where a door was bound (the port that "tcp://127.0.0.1:*" got); "": shut. Any thread. */
+enum consumer_door { DOOR_ROUTER, DOOR_XPUB };
+const char *feed_endpoint(const struct feed *f, enum consumer_door door);
+
+/* feed_ready - has every stream its first step ready? 1 yes, 0 not yet, or the error of the stream that
+ * failed. */
 int feed_ready(struct feed *f, struct err *reterr);
 
 /* feed_call - run fn(f, arg) on the feed's thread, wait for its end. Not from that thread. */
 void feed_call(struct feed *f, void (*fn)(struct feed *f, void *arg), void *arg);
 
-/* feed_drain - open no more; returns when every consumer has got what it gave credit for, or after timeout_ms. */
+/* feed_drain - open no more; returns when every consumer has got what it gave credit for, or after
+ * timeout_ms. */
 void feed_drain(struct feed *f, uint32_t timeout_ms);
 
-/* feed_stop - tells consumers (`error` shutting-down), lets that go out for at most a second, joins, frees. NULL is fine. */
+/* feed_stop - tells consumers (`error` shutting-down), lets that go out for at most a second, joins, frees.
+ * NULL is fine. */
 void feed_stop(struct feed *f);
 
-/* ---- [feed]: what status, tail and preview are made of; borrowed until the function called by feed_call returns ---- */
+/* ---- [feed]: what status, tail and preview are made of; borrowed until the function called by feed_call
+ * returns ---- */
 
 struct supply *feed_supply(struct feed *f);
 
-enum consumer_door { DOOR_ROUTER, DOOR_XPUB };
 enum consumer_wait {
     WAIT_NOTHING, /* going */
     WAIT_CREDIT,  /* the trainer has not asked for more */
@@ -59,9 +68,9 @@ struct consumer_info {
     uint32_t world, rank;
     uint64_t first_step, next_step; /* opened at; to be sent next */
     uint64_t credit;
-    uint64_t done;               /* STREAM_UNKNOWN: never said */
-    uint64_t batches, bytes;     /* sent */
-    uint64_t idle_ns;            /* since it was last heard of, or last took a batch */
+    uint64_t done;           /* STREAM_UNKNOWN: never said */
+    uint64_t batches, bytes; /* sent */
+    uint64_t idle_ns;        /* since it was last heard of, or last took a batch */
 };
 /* feed_consumers - fills at most cap; returns how many there are. */
 uint32_t feed_consumers(struct feed *f, struct consumer_info *ret, uint32_t cap);
@@ -71,14 +80,14 @@ struct feed_stats {
     uint64_t errors;                 /* `error` messages sent */
     uint64_t bad_messages;           /* from peers */
     uint64_t tap_dropped;
-    uint64_t start_ns;               /* clock_ns */
+    uint64_t start_ns; /* clock_ns */
 };
 void feed_get_stats(struct feed *f, struct feed_stats *ret);
 
 /* Steps as they were sent, newest last; the ring holds the last FEED_EVENTS. */
 #define FEED_EVENTS 4096
 struct feed_event {
-    uint64_t number; /* 1, 2, 3, ... */
+    uint64_t number;  /* 1, 2, 3, ... */
     uint64_t time_ns; /* CLOCK_REALTIME */
     char stream[65];
     uint64_t step, epoch, tokens, bytes;

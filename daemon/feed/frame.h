@@ -1,7 +1,8 @@
-/* frame - one rank's batch of one step, as the bytes that are sent; written by a worker, shared by all who want it.
+/* frame - one rank's batch of one step, as the bytes that are sent; written by a worker, shared by all who
+ * want it.
  *
- * Rows [rank*G/world, (rank+1)*G/world) of the step, laid out by proto/message.h and filled in place: tokens copied,
- * position ids written from runs, labels from spans, padding as WIRE says; XXH3-64 over the arrays.
+ * Rows [rank*G/world, (rank+1)*G/world) of the step, laid out by proto/message.h and filled in place: tokens
+ * copied, position ids written from runs, labels from spans, padding as WIRE says; XXH3-64 over the arrays.
  * Counted: the last reference frees it, on whichever thread ZeroMQ lets go of the message.
  */
 #ifndef SKIPALIGN_FEED_FRAME_H
@@ -21,8 +22,10 @@ struct frame {
 };
 
 /* frame_write - the batch of a step that is READY; any thread, while the step is held.
- * Errors: -ENOMEM, -EOVERFLOW (more than 2^31 - 1 tokens in one batch). world divides the global batch, rank < world. */
-int frame_write(const struct step *step, uint32_t generation, uint32_t world, uint32_t rank, struct frame **ret);
+ * Errors: -ENOMEM, -EOVERFLOW (more than MSG_TOKENS_MAX tokens in one batch). world divides the global batch,
+ * rank < world. */
+int frame_write(const struct step *step, uint32_t generation, uint32_t world, uint32_t rank,
+                struct frame **ret);
 struct frame *frame_ref(struct frame *f);
 void frame_unref(struct frame *f); /* NULL is fine */
 

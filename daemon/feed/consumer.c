@@ -1,0 +1,428 @@
+#include "feed/consumer.h"
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "feed/answer.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <xxhash.h>
+
+#define CREDIT_MAX (1ull << 62) /* sums stay far from wrapping */
+#define TURN 8                  /* messages to one consumer before the next has its turn */
+#define PAUSE_MIN_NS 200000ull
+#define PAUSE_MAX_NS 10000000ull
+#define SHARERS_MIN \
+    8 /* the memory is divided by at least so many, so that the ninth consumer changes little */
+#define BUCKETS (sizeof((struct consumers *)NULL)->buckets / sizeof((struct consumers *)NULL)->buckets[0])
+
+enum { SENT = 0, WAITING = 1 }; /* what a look at one consumer came to; or a negative error of door_send */
+
+struct consumers *consumers_new(struct share *share, struct tally *tally, uint64_t memory)
+{
+    struct consumers *cs = calloc(1, sizeof *cs);
+    if (cs == NULL)
+        return NULL;
+    cs->share = share;
+    cs->tally = tally;
+    cs->memory = memory;
+    cs->retry_ns = UINT64_MAX;
+    TAILQ_INIT(&cs->list);
+    TAILQ_INIT(&cs->scheduled);
+    TAILQ_INIT(&cs->paused);
+    return cs;
+}
+
+void consumers_free(struct consumers *cs)
+{
+    if (cs == NULL)
+        return;
+    while (!TAILQ_EMPTY(&cs->list))
+        consumer_remove(TAILQ_FIRST(&cs->list));
+    free(cs);
+}
+
+uint64_t consumers_part(const struct consumers *cs)
+{
+    return cs->memory / (cs->n > SHARERS_MIN ? cs->n : SHARERS_MIN);
+}
+
+struct slice consumer_peer(const struct consumer *c)
+{
+    return (struct slice){c->peer, c->peer_size};
+}
+
+/* ---- who runs next ---- */
+
+static void unqueue(struct consumer *c)
+{
+    if (c->scheduled)
+        TAILQ_REMOVE(&c->all->scheduled, c, in_queue);
+    if (c->paused)
+        TAILQ_REMOVE(&c->all->paused, c, in_queue);
+    c->scheduled = c->paused = false;
+}
+
+static void schedule(struct consumer *c)
+{
+    if (c->scheduled)
+        return;
+    unqueue(c);
+    c->scheduled = true;
+    TAILQ_INSERT_TAIL(&c->all->scheduled, c, in_queue);
+}
+
+static void pause_for_room(struct consumer *c, uint64_t now_ns)
+{
+    struct consumers *cs = c->all;
+    c->pause_ns = c->pause_ns == 0 ? PAUSE_MIN_NS : c->pause_ns * 2;
+    if (c->pause_ns > PAUSE_MAX_NS)
+        c->pause_ns = PAUSE_MAX_NS;
+    c->retry_ns = now_ns + c->pause_ns;
+    if (c->retry_ns < cs->retry_ns)
+        cs->retry_ns = c->retry_ns;
+    unqueue(c);
+    c->paused = true;
+    TAILQ_INSERT_TAIL(&cs->paused, c, in_queue);
+}
+
+static void schedule_due(struct consumers *cs, uint64_t now_ns)
+{
+    if (now_ns < cs->retry_ns)
+        return;
+    struct consumer *c, *next;
+    cs->retry_ns = UINT64_MAX;
+    for (c = TAILQ_FIRST(&cs->paused); c != NULL; c = next) {
+        next = TAILQ_NEXT(c, in_queue);
+        if (c->retry_ns <= now_ns)
+            schedule(c);
+        else if (c->retry_ns < cs->retry_ns)
+            cs->retry_ns = c->retry_ns;
+    }
+}
+
+uint64_t consumers_due_ns(const struct consumers *cs)
+{
+    return TAILQ_EMPTY(&cs->scheduled) ? cs->retry_ns : 0;
+}
+
+void consumers_wake(struct consumers *cs, const struct stream *st)
+{
+    struct consumer *c;
+    TAILQ_FOREACH(c, &cs->list, in_list)
+    if (c->stream == st)
+        schedule(c);
+}
+
+/* ---- what a consumer wants next ---- */
+
+static struct want *first_want(struct consumer *c)
+{
+    return &c->ahead[c->ahead_first];
+}
+
+static void settled(struct want *w)
+{
+    struct consumer *c = w->owner;
+    if (w == first_want(c))
+        schedule(c);
+}
+
+static void leave_first(struct consumer *c)
+{
+    share_leave(first_want(c));
+    c->ahead_first = (c->ahead_first + 1) % CONSUMER_AHEAD;
+    c->n_ahead--;
+}
+
+static void leave_all(struct consumer *c)
+{
+    while (c->n_ahead > 0)
+        leave_first(c);
+}
+
+static uint64_t frame_bytes(const struct consumer *c)
+{
+    const struct conf_stream *conf = stream_recipe(c->stream)->conf;
+    return 3 * sizeof(int32_t) * (uint64_t)conf->global_batch / c->world * (uint64_t)conf->seq_len;
+}
+
+/* Want as many steps as credit, memory and the stream's end allow. */
+static int reach_ahead(struct consumer *c)
+{
+    struct consumers *cs = c->all;
+    uint64_t bytes = frame_bytes(c), part = consumers_part(cs);
+    flight_land(&c->flight);
+    while (c->n_ahead < CONSUMER_AHEAD && c->n_ahead < c->credit &&
+           c->next_step + c->n_ahead < stream_steps(c->stream) &&
+           flight_has_room(&c->flight, c->n_ahead + 1, bytes, part)) {
+        struct want *w = &c->ahead[(c->ahead_first + c->n_ahead) % CONSUMER_AHEAD];
+        int rc = share_want(cs->share, c->stream, c->next_step + c->n_ahead, c->world, c->rank, w);
+        if (rc != 0)
+            return c->n_ahead > 0 ? 0 : rc;
+        c->n_ahead++;
+    }
+    return 0;
+}
+
+/* ---- sending ---- */
+
+static int finish(struct consumer *c)
+{
+    leave_all(c);
+    c->wait = WAIT_END;
+    return WAITING;
+}
+
+static int send_opened(struct consumer *c)
+{
+    int rc = answer_opened(c->door, consumer_peer(c), c->stream, c->world, c->next_step);
+    c->owes_opened = rc != 0;
+    return rc;
+}
+
+static int send_batch(struct consumer *c)
+{
+    struct consumers *cs = c->all;
+    struct want *w = first_want(c);
+    struct frame *f = want_frame(w);
+    int rc = door_send_frame(c->door, consumer_peer(c), f, &c->flight);
+    if (rc != 0)
+        return rc;
+    struct feed_event e = {
+        .step = f->step,
+        .epoch = want_epoch(w),
+        .tokens = f->tokens,
+        .bytes = f->size,
+        .world = c->world,
+        .rank = c->rank,
+        .door = c->door->kind,
+    };
+    (void)snprintf(e.stream, sizeof e.stream, "%s", stream_recipe(c->stream)->conf->name);
+    tally_sent(cs->tally, &e);
+    cs->sent(cs->sent_arg, c->stream, f->step);
+    c->batches++;
+    c->bytes += f->size;
+    c->heard_ns = clock_ns();
+    c->next_step++;
+    c->credit -= c->door->kind == DOOR_ROUTER;
+    leave_first(c);
+    return SENT;
+}
+
+static int send_end(struct consumer *c)
+{
+    uint64_t steps = stream_steps(c->stream);
+    int rc;
+    if (c->next_step > steps) { /* opened while the end was not known */
+        struct msg_error e;
+        answer_say(&e, MSG_STEP_PAST_END,
+                   "stream '%s' ends before step %" PRIu64 ": it has %" PRIu64 " steps",
+                   stream_recipe(c->stream)->conf->name, c->next_step, steps);
+        e.steps = steps;
+        rc = answer_error(c->door, consumer_peer(c), &e, c->all->tally);
+    } else {
+        rc = answer_end(c->door, consumer_peer(c), c->stream, steps, MSG_COMPLETE);
+    }
+    return rc == 0 ? finish(c) : rc;
+}
+
+static int send_failure(struct consumer *c)
+{
+    int rc = 0;
+    if (!c->told_failure) {
+        struct msg_error e;
+        answer_say(&e, MSG_STREAM_FAILED, "stream '%s' cannot go on: %s",
+                   stream_recipe(c->stream)->conf->name, stream_failure(c->stream));
+        rc = answer_error(c->door, consumer_peer(c), &e, c->all->tally);
+        c->told_failure = rc == 0;
+    }
+    if (rc == 0)
+        rc = answer_end(c->door, consumer_peer(c), c->stream, c->next_step, MSG_FAILED);
+    return rc == 0 ? finish(c) : rc;
+}
+
+/* With nothing wanted: why? */
+static int send_or_wait(struct consumer *c)
+{
+    if (stream_failure(c->stream) != NULL)
+        return send_failure(c);
+    if (c->next_step >= stream_steps(c->stream))
+        return send_end(c);
+    if (c->credit > 0)
+        return -EAGAIN; /* its part of the memory is on its way */
+    c->wait = WAIT_CREDIT;
+    return WAITING;
+}
+
+static int send_next(struct consumer *c)
+{
+    if (c->owes_opened)
+        return send_opened(c);
+    if (c->wait == WAIT_END)
+        return WAITING;
+    int rc = reach_ahead(c);
+    if (rc != 0)
+        return rc;
+    if (c->n_ahead == 0)
+        return send_or_wait(c);
+    switch (want_state(first_want(c))) {
+    case BATCH_MAKING:
+        c->wait = WAIT_STEP;
+        return WAITING;
+    case BATCH_READY:
+        return send_batch(c);
+    case BATCH_END:
+        return send_end(c);
+    case BATCH_FAILED:
+        return send_failure(c);
+    case BATCH_REFUSED:
+        break;
+    }
+    leave_all(c);
+    return -ENOMEM;
+}
+
+static void run_one(struct consumer *c, uint64_t now_ns)
+{
+    int rc = SENT;
+    for (int i = 0; i < TURN && rc == SENT; i++) {
+        rc = send_next(c);
+        if (rc == SENT) {
+            c->wait = WAIT_NOTHING;
+            c->pause_ns = 0;
+        }
+    }
+    if (rc == SENT) {
+        schedule(c);
+    } else if (rc == -EHOSTUNREACH) {
+        consumer_remove(c);
+    } else if (rc != WAITING) {
+        c->wait = WAIT_SOCKET;
+        pause_for_room(c, now_ns);
+    }
+}
+
+void consumers_run(struct consumers *cs, uint64_t now_ns)
+{
+    schedule_due(cs, now_ns);
+    const struct consumer *last =
+        TAILQ_LAST(&cs->scheduled, consumer_list); /* later ones: after a look at the doors */
+    for (bool more = last != NULL; more;) {
+        struct consumer *c = TAILQ_FIRST(&cs->scheduled);
+        more = c != last;
+        unqueue(c);
+        run_one(c, now_ns);
+    }
+}
+
+/* ---- the table ---- */
+
+static uint64_t bucket_of(const struct door *d, struct slice peer)
+{
+    return XXH3_64bits_withSeed(peer.data, peer.size, d->kind) % BUCKETS;
+}
+
+struct consumer *consumer_find(struct consumers *cs, const struct door *d, struct slice peer)
+{
+    struct consumer *c;
+    LIST_FOREACH(c, &cs->buckets[bucket_of(d, peer)], in_bucket)
+    if (c->door == d && c->peer_size == peer.size && memcmp(c->peer, peer.data, peer.size) == 0)
+        return c;
+    return NULL;
+}
+
+void consumer_remove(struct consumer *c)
+{
+    struct consumers *cs = c->all;
+    unqueue(c);
+    leave_all(c);
+    flight_fini(&c->flight);
+    LIST_REMOVE(c, in_bucket);
+    TAILQ_REMOVE(&cs->list, c, in_list);
+    cs->n--;
+    free(c);
+}
+
+/* A full table gives up the one longest silent among those that wait for nothing from us. */
+static bool make_place(struct consumers *cs)
+{
+    struct consumer *c, *oldest = NULL;
+    TAILQ_FOREACH(c, &cs->list, in_list)
+    if ((c->wait == WAIT_END || c->wait == WAIT_CREDIT) && (oldest == NULL || c->heard_ns < oldest->heard_ns))
+        oldest = c;
+    if (oldest != NULL)
+        consumer_remove(oldest);
+    return oldest != NULL;
+}
+
+struct consumer *consumer_open(struct consumers *cs, struct door *d, struct slice peer, struct stream *st,
+                               const struct msg_open *open)
+{
+    CHECK(peer.size <= PEER_MAX);
+    struct consumer *c = consumer_find(cs, d, peer);
+    if (c != NULL)
+        consumer_remove(c);
+    if (cs->n >= CONSUMERS_MAX && !make_place(cs))
+        return NULL;
+    c = calloc(1, sizeof *c);
+    if (c == NULL)
+        return NULL;
+    c->all = cs;
+    c->door = d;
+    c->stream = st;
+    memcpy(c->peer, peer.data, peer.size);
+    c->peer_size = (uint32_t)peer.size;
+    (void)snprintf(c->job, sizeof c->job, "%s", d->kind == DOOR_XPUB ? c->peer : open->job);
+    c->world = open->world;
+    c->rank = open->rank;
+    c->first_step = c->next_step = open->step;
+    c->credit = d->kind == DOOR_XPUB ? CREDIT_MAX : 0;
+    c->done = STREAM_UNKNOWN;
+    c->owes_opened = d->kind == DOOR_ROUTER;
+    for (size_t i = 0; i < CONSUMER_AHEAD; i++)
+        c->ahead[i] = (struct want){.settled = settled, .owner = c};
+    LIST_INSERT_HEAD(&cs->buckets[bucket_of(d, peer)], c, in_bucket);
+    TAILQ_INSERT_TAIL(&cs->list, c, in_list);
+    cs->n++;
+    consumer_credit(c, open->credit, STREAM_UNKNOWN);
+    return c;
+}
+
+void consumer_credit(struct consumer *c, uint64_t more, uint64_t done)
+{
+    c->credit = more > CREDIT_MAX - c->credit ? CREDIT_MAX : c->credit + more;
+    if (done != STREAM_UNKNOWN)
+        c->done = done;
+    c->heard_ns = clock_ns();
+    schedule(c);
+}
+
+bool consumer_satisfied(struct consumer *c)
+{
+    flight_land(&c->flight);
+    return c->door->kind == DOOR_XPUB ||
+           ((c->credit == 0 || c->wait == WAIT_END) && c->flight.n == 0 && !c->owes_opened);
+}
+
+void consumer_get_info(const struct consumer *c, uint64_t now_ns, struct consumer_info *ret)
+{
+    *ret = (struct consumer_info){
+        .door = c->door->kind,
+        .wait = c->wait,
+        .stream = stream_recipe(c->stream)->conf->name,
+        .job = c->job,
+        .world = c->world,
+        .rank = c->rank,
+        .first_step = c->first_step,
+        .next_step = c->next_step,
+        .credit = c->door->kind == DOOR_ROUTER ? c->credit : 0,
+        .done = c->done,
+        .batches = c->batches,
+        .bytes = c->bytes,
+        .idle_ns = now_ns > c->heard_ns ? now_ns - c->heard_ns : 0,
+    };
+}

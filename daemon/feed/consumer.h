@@ -1,0 +1,93 @@
+/* consumer - everyone who is fed, at either door: what they want next, what they may have, and who waits for
+ * what.
+ *
+ * A consumer wants its next few batches (share.h) as far as its credit and its part of the memory reach, and
+ * is sent them in step order. It is scheduled by an event (credit, a batch that is ready, the end of its
+ * stream), and one whose socket is full is tried again after a pause that doubles. So a slow one costs the
+ * others nothing.
+ *
+ * Owner:   the feed's thread.
+ */
+#ifndef SKIPALIGN_FEED_CONSUMER_H
+#define SKIPALIGN_FEED_CONSUMER_H
+
+#include "feed/door.h"
+#include "feed/share.h"
+#include "feed/tally.h"
+#include "proto/message.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/queue.h>
+
+#define CONSUMERS_MAX 4096
+#define PEER_MAX 255     /* bytes of a routing id or a topic */
+#define CONSUMER_AHEAD 4 /* batches of one consumer that are being made or ready */
+
+struct consumers;
+
+struct consumer {
+    struct consumers *all;
+    struct door *door;
+    struct stream *stream;
+    char peer[PEER_MAX + 1]; /* routing id or topic */
+    uint32_t peer_size;
+    char job[PEER_MAX + 1];
+    uint32_t world, rank;
+    uint64_t first_step, next_step;
+    uint64_t credit, done, batches, bytes;
+    uint64_t heard_ns;
+    enum consumer_wait wait;
+    bool owes_opened;  /* `opened` is still to be sent */
+    bool told_failure; /* `error` is sent, `end` is still to be */
+    bool scheduled, paused;
+    uint64_t pause_ns, retry_ns;
+    struct want ahead[CONSUMER_AHEAD]; /* a ring: steps next_step, next_step + 1, ... */
+    uint32_t ahead_first, n_ahead;
+    struct flight flight;
+    LIST_ENTRY(consumer) in_bucket;
+    TAILQ_ENTRY(consumer) in_list, in_queue; /* in_queue: scheduled or paused */
+};
+
+TAILQ_HEAD(consumer_list, consumer);
+
+struct consumers {
+    struct share *share;
+    struct tally *tally;
+    uint64_t memory; /* bytes for frames on their way */
+    /* Told after each batch is sent, while its frame is still at hand. */
+    void (*sent)(void *arg, struct stream *st, uint64_t step);
+    void *sent_arg;
+    uint32_t n;
+    struct consumer_list list, scheduled, paused;
+    uint64_t retry_ns; /* no paused one is due before */
+    LIST_HEAD(, consumer) buckets[1024];
+};
+
+/* consumers_new - NULL: no memory. */
+struct consumers *consumers_new(struct share *share, struct tally *tally, uint64_t memory);
+void consumers_free(struct consumers *cs); /* forgets them all */
+
+struct consumer *consumer_find(struct consumers *cs, const struct door *d, struct slice peer);
+/* consumer_open - a new consumer in the place of one that the peer may have had; owes_opened and credit as
+ * given. NULL: the table is full of consumers that are being fed, or no memory. */
+struct consumer *consumer_open(struct consumers *cs, struct door *d, struct slice peer, struct stream *st,
+                               const struct msg_open *open);
+void consumer_credit(struct consumer *c, uint64_t more, uint64_t done);
+void consumer_remove(struct consumer *c);
+void consumer_get_info(const struct consumer *c, uint64_t now_ns, struct consumer_info *ret);
+/* consumer_satisfied - has it got all that it gave credit for? Plain subscribers give none. */
+bool consumer_satisfied(struct consumer *c);
+struct slice consumer_peer(const struct consumer *c);
+
+/* consumers_wake - a stream has ended or failed: all of its consumers look again. */
+void consumers_wake(struct consumers *cs, const struct stream *st);
+/* consumers_run - send what can be sent. */
+void consumers_run(struct consumers *cs, uint64_t now_ns);
+/* consumers_due_ns - when consumers_run has something to do without an event: 0 now, UINT64_MAX never. */
+uint64_t consumers_due_ns(const struct consumers *cs);
+
+/* consumers_part - the bytes of frames that one of them may have on their way. */
+uint64_t consumers_part(const struct consumers *cs);
+
+#endif

@@ -1,0 +1,414 @@
+#include "feed/feed.h"
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "feed/answer.h"
+#include "feed/router.h"
+#include "feed/xpub.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define LINGER_MS 1000            /* for what is on its way when the feed stops */
+#define DRAIN_LOOK_NS 10000000ull /* how often to look what has gone out: nothing tells */
+
+struct call {
+    void (*fn)(struct feed *f, void *arg);
+    void *arg;
+    bool done;
+    struct call *next;
+};
+
+/* The first step of a stream, asked for at the start so that readiness can be told before anyone comes. */
+struct first {
+    struct stream *stream;
+    struct step *step; /* NULL once it has been seen */
+    bool said_failed;
+};
+
+struct feed {
+    /* The feed's thread's own. */
+    struct feed_setup setup;
+    void *context;
+    struct router router;
+    struct xpub xpub;
+    struct taps taps;
+    struct share *share;
+    struct supply *supply;
+    struct consumers *consumers;
+    struct tally *tally;
+    struct first *firsts; /* [setup.n_recipes] */
+    bool stopping, draining;
+    char listen[256], subscribe[256]; /* as bound; constant once started */
+    /* Between threads, under lock. */
+    pthread_mutex_t lock;
+    pthread_cond_t changed;
+    struct call *calls, **calls_end;
+    bool started, drained;
+    int start_rc;
+    struct err *start_err;
+    pthread_t thread;
+};
+
+/* ---- calls from other threads ---- */
+
+void feed_call(struct feed *f, void (*fn)(struct feed *f, void *arg), void *arg)
+{
+    CHECK(!pthread_equal(pthread_self(), f->thread));
+    struct call call = {.fn = fn, .arg = arg};
+    (void)pthread_mutex_lock(&f->lock);
+    *f->calls_end = &call;
+    f->calls_end = &call.next;
+    workers_signal(f->setup.workers);
+    while (!call.done)
+        (void)pthread_cond_wait(&f->changed, &f->lock);
+    (void)pthread_mutex_unlock(&f->lock);
+}
+
+static void run_calls(struct feed *f)
+{
+    (void)pthread_mutex_lock(&f->lock);
+    for (struct call *c; (c = f->calls) != NULL;) {
+        f->calls = c->next;
+        if (f->calls == NULL)
+            f->calls_end = &f->calls;
+        (void)pthread_mutex_unlock(&f->lock);
+        c->fn(f, c->arg);
+        (void)pthread_mutex_lock(&f->lock);
+        c->done = true;
+        (void)pthread_cond_broadcast(&f->changed);
+    }
+    (void)pthread_mutex_unlock(&f->lock);
+}
+
+/* ---- the thread's life ---- */
+
+static void say_failed(struct feed *f, const struct stream *st)
+{
+    for (uint32_t i = 0; i < f->setup.n_recipes; i++) {
+        struct first *first = &f->firsts[i];
+        if (first->stream != st || first->said_failed)
+            continue;
+        first->said_failed = true;
+        log_error("stream '%s' has failed and is not served any more: %s", stream_recipe(st)->conf->name,
+                  stream_failure(st));
+    }
+}
+
+static void step_changed(void *arg, struct step *step)
+{
+    struct feed *f = arg;
+    share_step_changed(f->share, step);
+    if (step->state == STEP_END || step->state == STEP_FAILED)
+        consumers_wake(f->consumers, step->stream);
+    if (step->state == STEP_FAILED)
+        say_failed(f, step->stream);
+}
+
+static void batch_sent(void *arg, struct stream *st, uint64_t step)
+{
+    struct feed *f = arg;
+    taps_sent(&f->taps, st, step);
+}
+
+static int add_streams(struct feed *f, struct err *reterr)
+{
+    const struct feed_setup *s = &f->setup;
+    for (uint32_t i = 0; i < s->n_recipes; i++) {
+        struct stream *st;
+        int rc = supply_add(f->supply, s->recipes[i], s->state_dir, &st, reterr);
+        if (rc != 0)
+            return rc;
+        f->firsts[i] = (struct first){.stream = st, .step = supply_step(f->supply, st, 0)};
+        if (f->firsts[i].step == NULL)
+            return err_sys(reterr, -ENOMEM, "stream '%s'", s->recipes[i]->conf->name);
+    }
+    return 0;
+}
+
+static int set_up(struct feed *f, struct err *reterr)
+{
+    const struct feed_setup *s = &f->setup;
+    f->context = zmq_ctx_new();
+    f->share = share_new(s->workers);
+    f->tally = calloc(1, sizeof *f->tally);
+    f->firsts = calloc(s->n_recipes + 1, sizeof *f->firsts);
+    if (f->share != NULL && f->tally != NULL)
+        f->consumers = consumers_new(f->share, f->tally, s->memory / 2);
+    if (f->context == NULL || f->firsts == NULL || f->consumers == NULL)
+        return err_sys(reterr, -ENOMEM, "feed");
+    f->tally->stats.start_ns = clock_ns();
+    f->consumers->sent = batch_sent;
+    f->consumers->sent_arg = f;
+    int rc = supply_new(s->workers, s->reader, s->memory / 2, step_changed, f, &f->supply);
+    if (rc != 0)
+        return err_sys(reterr, rc, "feed");
+    share_set_supply(f->share, f->supply);
+    f->taps =
+        (struct taps){.door = &f->xpub.door, .consumers = f->consumers, .share = f->share, .tally = f->tally};
+    f->router = (struct router){.consumers = f->consumers, .supply = f->supply, .tally = f->tally};
+    f->xpub =
+        (struct xpub){.consumers = f->consumers, .taps = &f->taps, .supply = f->supply, .tally = f->tally};
+    rc = add_streams(f, reterr);
+    if (rc == 0)
+        rc = door_open(&f->router.door, DOOR_ROUTER, f->context, s->listen, reterr);
+    if (rc == 0)
+        rc = door_open(&f->xpub.door, DOOR_XPUB, f->context, s->subscribe, reterr);
+    (void)strcpy(f->listen, f->router.door.endpoint);
+    (void)strcpy(f->subscribe, f->xpub.door.endpoint);
+    return rc;
+}
+
+static void drop_first(struct feed *f, struct first *first)
+{
+    if (first->step != NULL)
+        supply_step_unref(f->supply, first->step);
+    first->step = NULL;
+}
+
+/* Frames that are being written hold steps: nothing is freed before the last one is done. */
+static void wait_for_workers(struct feed *f)
+{
+    struct pollfd fd = {.fd = workers_fd(f->setup.workers), .events = POLLIN};
+    while (share_n_making(f->share) > 0)
+        if (workers_collect(f->setup.workers) == 0)
+            (void)poll(&fd, 1, -1);
+}
+
+/* What set_up began, complete or not. */
+static void tear_down(struct feed *f)
+{
+    consumers_free(f->consumers);
+    taps_fini(&f->taps);
+    for (uint32_t i = 0; f->firsts != NULL && i < f->setup.n_recipes; i++)
+        drop_first(f, &f->firsts[i]);
+    if (f->share != NULL)
+        wait_for_workers(f);
+    supply_stop(f->supply);
+    share_free(f->share);
+    door_close(&f->router.door, LINGER_MS);
+    door_close(&f->xpub.door, LINGER_MS);
+    if (f->context != NULL)
+        (void)zmq_ctx_term(f->context);
+    free(f->firsts);
+    free(f->tally);
+}
+
+static void say_good_bye(struct feed *f)
+{
+    struct consumer *c;
+    struct msg_error e;
+    answer_say(&e, MSG_SHUTTING_DOWN, "this feeder is stopping; open again elsewhere, or once it is back");
+    TAILQ_FOREACH(c, &f->consumers->list, in_list)
+    if (c->wait != WAIT_END)
+        (void)answer_error(c->door, consumer_peer(c), &e, f->tally);
+}
+
+static void wait_for_news(struct feed *f)
+{
+    struct pollfd fds[] = {
+        {.fd = workers_fd(f->setup.workers), .events = POLLIN},
+        {.fd = door_fd(&f->router.door), .events = POLLIN},
+        {.fd = door_fd(&f->xpub.door), .events = POLLIN},
+    };
+    uint64_t due_ns = consumers_due_ns(f->consumers), now_ns = clock_ns();
+    if (f->draining && due_ns > now_ns + DRAIN_LOOK_NS)
+        due_ns = now_ns + DRAIN_LOOK_NS;
+    if (due_ns <= now_ns || door_pending(&f->router.door) || door_pending(&f->xpub.door))
+        return;
+    uint64_t left_ns = due_ns - now_ns;
+    struct timespec t = {(time_t)(left_ns / NS_PER_S), (long)(left_ns % NS_PER_S)};
+    (void)ppoll(fds, sizeof fds / sizeof fds[0], due_ns == UINT64_MAX ? NULL : &t, NULL);
+}
+
+static void look_if_drained(struct feed *f)
+{
+    struct consumer *c;
+    TAILQ_FOREACH(c, &f->consumers->list, in_list)
+    if (!consumer_satisfied(c))
+        return;
+    (void)pthread_mutex_lock(&f->lock);
+    f->drained = true;
+    (void)pthread_cond_broadcast(&f->changed);
+    (void)pthread_mutex_unlock(&f->lock);
+}
+
+static void serve(struct feed *f)
+{
+    while (!f->stopping) {
+        wait_for_news(f);
+        router_receive(&f->router);
+        xpub_receive(&f->xpub);
+        (void)workers_collect(f->setup.workers);
+        run_calls(f);
+        consumers_run(f->consumers, clock_ns());
+        taps_run(&f->taps);
+        share_run(f->share);
+        if (f->draining)
+            look_if_drained(f);
+    }
+}
+
+static void *run_thread(void *arg)
+{
+    struct feed *f = arg;
+    int rc = set_up(f, f->start_err);
+    (void)pthread_mutex_lock(&f->lock);
+    f->started = true;
+    f->start_rc = rc;
+    (void)pthread_cond_broadcast(&f->changed);
+    (void)pthread_mutex_unlock(&f->lock);
+    if (rc == 0) {
+        serve(f);
+        say_good_bye(f);
+    }
+    tear_down(f);
+    return NULL;
+}
+
+static void free_feed(struct feed *f)
+{
+    (void)pthread_cond_destroy(&f->changed);
+    (void)pthread_mutex_destroy(&f->lock);
+    free(f);
+}
+
+int feed_start(const struct feed_setup *setup, struct feed **ret, struct err *reterr)
+{
+    struct feed *f = calloc(1, sizeof *f);
+    if (f == NULL)
+        return err_sys(reterr, -ENOMEM, "feed");
+    f->setup = *setup;
+    f->calls_end = &f->calls;
+    f->start_err = reterr;
+    pthread_condattr_t attr;
+    (void)pthread_condattr_init(&attr);
+    (void)pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+    (void)pthread_cond_init(&f->changed, &attr);
+    (void)pthread_condattr_destroy(&attr);
+    (void)pthread_mutex_init(&f->lock, NULL);
+
+    sigset_t all, old; /* signals are the main thread's */
+    (void)sigfillset(&all);
+    (void)pthread_sigmask(SIG_SETMASK, &all, &old);
+    int rc = -pthread_create(&f->thread, NULL, run_thread, f);
+    (void)pthread_sigmask(SIG_SETMASK, &old, NULL);
+    if (rc != 0) {
+        free_feed(f);
+        return err_sys(reterr, rc, "feed: starting its thread");
+    }
+    (void)pthread_setname_np(f->thread, "feed");
+    (void)pthread_mutex_lock(&f->lock);
+    while (!f->started)
+        (void)pthread_cond_wait(&f->changed, &f->lock);
+    rc = f->start_rc;
+    (void)pthread_mutex_unlock(&f->lock);
+    if (rc != 0) {
+        (void)pthread_join(f->thread, NULL);
+        free_feed(f);
+        return rc;
+    }
+    *ret = f;
+    return 0;
+}
+
+static void drain_call(struct feed *f, void *arg)
+{
+    (void)arg;
+    f->draining = f->router.draining = f->xpub.draining = true;
+}
+
+void feed_drain(struct feed *f, uint32_t timeout_ms)
+{
+    uint64_t end_ns = clock_ns() + timeout_ms * NS_PER_MS;
+    struct timespec end = {(time_t)(end_ns / NS_PER_S), (long)(end_ns % NS_PER_S)};
+    feed_call(f, drain_call, NULL);
+    (void)pthread_mutex_lock(&f->lock);
+    for (int rc = 0; !f->drained && rc == 0;)
+        rc = pthread_cond_timedwait(&f->changed, &f->lock, &end);
+    (void)pthread_mutex_unlock(&f->lock);
+}
+
+static void stop_call(struct feed *f, void *arg)
+{
+    (void)arg;
+    f->stopping = true;
+}
+
+void feed_stop(struct feed *f)
+{
+    if (f == NULL)
+        return;
+    feed_call(f, stop_call, NULL);
+    (void)pthread_join(f->thread, NULL);
+    free_feed(f);
+}
+
+const char *feed_endpoint(const struct feed *f, enum consumer_door door)
+{
+    return door == DOOR_ROUTER ? f->listen : f->subscribe;
+}
+
+/* ---- readiness ---- */
+
+struct ready_call {
+    int ret;
+    struct err *err;
+};
+
+static void ready_call(struct feed *f, void *arg)
+{
+    struct ready_call *call = arg;
+    call->ret = 1;
+    for (uint32_t i = 0; i < f->setup.n_recipes; i++) {
+        struct first *first = &f->firsts[i];
+        if (stream_failure(first->stream) != NULL) {
+            call->ret = err_set(call->err, ERR_UNUSABLE, "stream '%s': %s",
+                                stream_recipe(first->stream)->conf->name, stream_failure(first->stream));
+            return;
+        }
+        if (first->step != NULL && first->step->state == STEP_PENDING)
+            call->ret = 0;
+        else
+            drop_first(f, first);
+    }
+}
+
+int feed_ready(struct feed *f, struct err *reterr)
+{
+    struct ready_call call = {.err = reterr};
+    feed_call(f, ready_call, &call);
+    return call.ret;
+}
+
+/* ---- what is going on ---- */
+
+struct supply *feed_supply(struct feed *f)
+{
+    return f->supply;
+}
+
+uint32_t feed_consumers(struct feed *f, struct consumer_info *ret, uint32_t cap)
+{
+    struct consumer *c;
+    uint64_t now_ns = clock_ns();
+    uint32_t n = 0;
+    TAILQ_FOREACH(c, &f->consumers->list, in_list)
+    if (n < cap)
+        consumer_get_info(c, now_ns, &ret[n++]);
+    return f->consumers->n;
+}
+
+void feed_get_stats(struct feed *f, struct feed_stats *ret)
+{
+    *ret = f->tally->stats;
+}
+
+uint32_t feed_events(struct feed *f, uint64_t after, struct feed_event *ret, uint32_t cap)
+{
+    return tally_events(f->tally, after, ret, cap);
+}
