@@ -1,0 +1,555 @@
+#include "proto/message.h"
+
+/* Hidden is the default (CMakeLists.txt): what the header declares is all that the library shows. */
+#pragma GCC visibility push(default)
+#include "skipalign.h"
+#pragma GCC visibility pop
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+#include <xxhash.h>
+#include <zmq.h>
+
+#define CREDIT_DEFAULT 8
+#define OPEN_TIMEOUT_MS 30000
+#define LINGER_MS 500 /* for `close` to go out */
+#define HEARTBEAT_MS 3000
+#define HEARTBEAT_TIMEOUT_MS 15000
+#define RETRY_MS 200 /* between two opens at a feeder that is going down */
+/* A feeder that was restarted does not know us, and says so only when it hears of us: so we speak when it is
+ * silent. */
+#define PING_MS 1000
+#define ANSWER_MAX (1 << 20) /* bytes of a message before the stream is open */
+
+enum state {
+    STATE_OPENING, /* `open` is sent */
+    STATE_OPEN,
+    STATE_RETRY, /* the feeder is going down: `open` again at retry_ms */
+    STATE_OVER,  /* for good; `over` says how */
+};
+
+struct skipalign_feed {
+    char *endpoint;
+    struct msg_open open; /* as sent; its step is the next one wanted */
+    bool verify;
+    void *ctx, *socket;
+    XXH3_state_t *hash;
+
+    enum state state;
+    int over;
+    bool pinged;                /* since the last `open` */
+    uint64_t ping_ms, retry_ms; /* when to */
+    uint64_t owed;              /* credits to give back */
+    uint64_t done;
+
+    bool holding; /* held has the borrowed batch's bytes; */
+    zmq_msg_t held;
+    char *aligned; /* or, where those do not lie well, this copy */
+    size_t aligned_size;
+    skipalign_batch batch;
+
+    struct msg opened; /* the first; info points into it */
+    skipalign_info info;
+    const char **corpus_names;
+    uint64_t *corpus_records;
+    skipalign_end_info end;
+    bool has_info, has_end;
+    char message[MSG_TEXT_MAX + 512];
+};
+
+static uint64_t now_ms(void)
+{
+    struct timespec t;
+    (void)clock_gettime(CLOCK_MONOTONIC, &t);
+    return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
+}
+
+/* Says what happened, and returns rc. */
+__attribute__((format(printf, 3, 4))) static int say(skipalign_feed *f, int rc, const char *fmt, ...)
+{
+    va_list ap;
+    va_start(ap, fmt);
+    (void)vsnprintf(f->message, sizeof f->message, fmt, ap);
+    va_end(ap);
+    return rc;
+}
+
+/* After these nothing can come from this feed any more. */
+static int finish(skipalign_feed *f, int rc)
+{
+    f->state = STATE_OVER;
+    f->over = rc;
+    return rc;
+}
+
+/* ---- the socket ---- */
+
+static int set_option(skipalign_feed *f, int option, int value)
+{
+    return zmq_setsockopt(f->socket, option, &value, sizeof value);
+}
+
+/* A full queue means a peer that takes nothing: it will have to be opened again, which makes up for what is
+ * lost. */
+static int send_bytes(skipalign_feed *f, char *data, size_t size)
+{
+    const int rc = zmq_send(f->socket, data, size, ZMQ_DONTWAIT) < 0 && errno != EAGAIN ? -errno : 0;
+    free(data);
+    return rc < 0 ? say(f, rc, "%s: send: %s", f->endpoint, zmq_strerror(-rc)) : 0;
+}
+
+static int send_credit(skipalign_feed *f)
+{
+    const struct msg_credit m = {.credit = f->owed, .done = f->done};
+    char *data;
+    size_t size;
+    int rc = msg_encode_credit(&m, &data, &size);
+    if (rc < 0)
+        return say(f, rc, "no memory");
+    f->owed = 0;
+    f->done = MSG_UNKNOWN;
+    return send_bytes(f, data, size);
+}
+
+static void drop_held(skipalign_feed *f)
+{
+    if (f->holding)
+        (void)zmq_msg_close(&f->held);
+    f->holding = false;
+}
+
+/* A connection of its own for each `open`: what is still on its way to an earlier one cannot come here. */
+static int connect_and_open(skipalign_feed *f)
+{
+    char *data;
+    size_t size;
+    if (f->socket != NULL)
+        (void)zmq_close(f->socket);
+    f->socket = zmq_socket(f->ctx, ZMQ_DEALER);
+    if (f->socket == NULL)
+        return finish(f, say(f, -errno, "a ZeroMQ socket: %s", zmq_strerror(errno)));
+    const bool is_ipv6 = strchr(f->endpoint, '[') != NULL;
+    if (set_option(f, ZMQ_LINGER, 0) < 0 || set_option(f, ZMQ_IPV6, is_ipv6) < 0 ||
+        set_option(f, ZMQ_HEARTBEAT_IVL, HEARTBEAT_MS) < 0 ||
+        set_option(f, ZMQ_HEARTBEAT_TIMEOUT, HEARTBEAT_TIMEOUT_MS) < 0 ||
+        set_option(f, ZMQ_HEARTBEAT_TTL, HEARTBEAT_TIMEOUT_MS) < 0)
+        return finish(f, say(f, -errno, "a ZeroMQ socket's options: %s", zmq_strerror(errno)));
+    if (zmq_connect(f->socket, f->endpoint) < 0)
+        return finish(f, say(f, errno == EINVAL || errno == EPROTONOSUPPORT ? SKIPALIGN_ARGUMENT : -errno,
+                             "endpoint '%s': %s; a feeder's is like tcp://127.0.0.1:5757", f->endpoint,
+                             zmq_strerror(errno)));
+    int rc = msg_encode_open(&f->open, &data, &size);
+    if (rc < 0)
+        return finish(f, say(f, rc, "no memory"));
+    f->state = STATE_OPENING;
+    f->pinged = false;
+    f->owed = 0;
+    f->ping_ms = now_ms() + PING_MS;
+    return send_bytes(f, data, size);
+}
+
+/* ---- what comes ---- */
+
+static int take_info(skipalign_feed *f, struct msg *m)
+{
+    const struct msg_opened *o = &m->opened;
+    if (f->has_info) { /* opened again: what the caller has been given stays */
+        msg_fini(m);
+        return 0;
+    }
+    f->corpus_names = calloc(o->n_corpora + 1, sizeof *f->corpus_names);
+    f->corpus_records = calloc(o->n_corpora + 1, sizeof *f->corpus_records);
+    f->opened = *m;
+    f->has_info = true;
+    if (f->corpus_names == NULL || f->corpus_records == NULL)
+        return finish(f, say(f, -ENOMEM, "no memory"));
+    o = &f->opened.opened;
+    for (uint32_t i = 0; i < o->n_corpora; i++) {
+        f->corpus_names[i] = o->corpora[i].name;
+        f->corpus_records[i] = o->corpora[i].records;
+    }
+    f->info = (skipalign_info){
+        .server = o->server,
+        .stream = o->stream,
+        .strategy = o->strategy,
+        .tokenizer = o->tokenizer,
+        .generation = o->generation,
+        .rows = o->rows,
+        .length = o->length,
+        .vocab_size = o->vocab_size,
+        .max_position = o->max_position,
+        .pad_id = o->pad_id,
+        .packing = o->packing,
+        .step = o->step,
+        .steps = o->steps,
+        .n_corpora = o->n_corpora,
+        .corpus_names = f->corpus_names,
+        .corpus_records = f->corpus_records,
+    };
+    return 0;
+}
+
+static int on_opened(skipalign_feed *f, struct msg *m)
+{
+    if (f->state != STATE_OPENING || m->opened.step != f->open.step) {
+        const uint64_t step = m->opened.step;
+        msg_fini(m);
+        return finish(f, say(f, SKIPALIGN_PROTOCOL, "%s opened step %" PRIu64 ", asked for %" PRIu64,
+                             f->endpoint, step, f->open.step));
+    }
+    f->state = STATE_OPEN;
+    return take_info(f, m);
+}
+
+static int on_error(skipalign_feed *f, const struct msg_error *e)
+{
+    if (e->code == MSG_NOT_OPEN && (f->state == STATE_OPEN || f->pinged))
+        return connect_and_open(f);
+    (void)say(f, 0, "%s refuses stream '%s': %s (%s)", f->endpoint, f->open.stream, e->message, e->code_name);
+    if (e->code != MSG_SHUTTING_DOWN)
+        return finish(f, SKIPALIGN_REFUSED);
+    f->state = STATE_RETRY; /* another may be started in its place */
+    f->retry_ms = now_ms() + RETRY_MS;
+    return 0;
+}
+
+static int on_end(skipalign_feed *f, const struct msg_end *e)
+{
+    f->end =
+        (skipalign_end_info){.step = e->step, .dropped = e->dropped, .reason = msg_reason_names[e->reason]};
+    f->has_end = true;
+    if (e->reason == MSG_COMPLETE && e->step != f->open.step)
+        return finish(f,
+                      say(f, SKIPALIGN_CORRUPT,
+                          "%s: the stream ends before step %" PRIu64 ", but step %" PRIu64 " was never sent",
+                          f->endpoint, e->step, f->open.step));
+    return finish(f, say(f, SKIPALIGN_END,
+                         "stream '%s' ended before step %" PRIu64 ": %s, %" PRIu64 " rows dropped",
+                         f->open.stream, e->step, f->end.reason, e->dropped));
+}
+
+static uint64_t batch_hash(XXH3_state_t *state, const struct msg_batch *b)
+{
+    const size_t tokens = (size_t)b->rows * b->length;
+    (void)XXH3_64bits_reset(state);
+    (void)XXH3_64bits_update(state, b->input_ids, tokens * sizeof *b->input_ids);
+    (void)XXH3_64bits_update(state, b->position_ids, tokens * sizeof *b->position_ids);
+    (void)XXH3_64bits_update(state, b->labels, tokens * sizeof *b->labels);
+    (void)XXH3_64bits_update(state, b->tokens, b->rows * sizeof *b->tokens);
+    (void)XXH3_64bits_update(state, b->cu_seqlens, ((size_t)b->n_docs + 1) * sizeof *b->cu_seqlens);
+    (void)XXH3_64bits_update(state, b->doc_corpus, b->n_docs * sizeof *b->doc_corpus);
+    (void)XXH3_64bits_update(state, b->doc_record, b->n_docs * sizeof *b->doc_record);
+    return XXH3_64bits_digest(state);
+}
+
+/* Is it the batch that we wait for? 1 yes; 0 no, but no harm. */
+static int on_batch(skipalign_feed *f, const struct msg_batch *b)
+{
+    const struct msg_open *o = &f->open;
+    if (f->state != STATE_OPEN)
+        return finish(f, say(f, SKIPALIGN_PROTOCOL, "%s sends batches of a stream that it has not opened",
+                             f->endpoint));
+    if (strcmp(b->stream, o->stream) != 0 || b->world != o->world || b->rank != o->rank)
+        return finish(f, say(f, SKIPALIGN_CORRUPT,
+                             "%s sent a batch of stream '%s', rank %u of %u; asked for '%s', %u of %u",
+                             f->endpoint, b->stream, b->rank, b->world, o->stream, o->rank, o->world));
+    if (b->step < o->step) {
+        f->owed++;
+        return 0;
+    }
+    if (b->step != o->step)
+        return finish(f, say(f, SKIPALIGN_CORRUPT, "%s sent step %" PRIu64 ", the next is %" PRIu64,
+                             f->endpoint, b->step, o->step));
+    if (f->verify && batch_hash(f->hash, b) != b->hash)
+        return finish(f, say(f, SKIPALIGN_CORRUPT, "%s: step %" PRIu64 " does not have the hash that it says",
+                             f->endpoint, b->step));
+    f->batch = (skipalign_batch){
+        .generation = b->generation,
+        .world = b->world,
+        .rank = b->rank,
+        .rows = b->rows,
+        .length = b->length,
+        .step = b->step,
+        .epoch = b->epoch,
+        .input_ids = b->input_ids,
+        .position_ids = b->position_ids,
+        .labels = b->labels,
+        .tokens = b->tokens,
+        .cu_seqlens = b->cu_seqlens,
+        .doc_corpus = b->doc_corpus,
+        .doc_record = b->doc_record,
+        .n_docs = b->n_docs,
+        .max_seqlen = b->max_seqlen,
+        .supervised = b->supervised,
+        .supervised_global = b->supervised_global,
+        .hash = b->hash,
+    };
+    f->open.step++;
+    return 1;
+}
+
+/* Where a small message lies in libzmq's receive buffer, it does so at any address. */
+static const char *held_bytes(skipalign_feed *f)
+{
+    const char *data = zmq_msg_data(&f->held);
+    const size_t size = zmq_msg_size(&f->held);
+    if ((uintptr_t)data % sizeof(int64_t) == 0)
+        return data;
+    if (f->aligned_size < size) {
+        free(f->aligned);
+        f->aligned = malloc(size);
+        f->aligned_size = f->aligned == NULL ? 0 : size;
+    }
+    return f->aligned == NULL ? NULL : memcpy(f->aligned, data, size);
+}
+
+/* The message in `held`: 1 if it is the next batch, which it then stays for; 0 if there is more to wait for.
+ */
+static int on_message(skipalign_feed *f)
+{
+    const size_t size = zmq_msg_size(&f->held);
+    char why[256];
+    struct msg m;
+    if (zmq_msg_more(&f->held) || (f->state == STATE_OPENING && size > ANSWER_MAX))
+        return finish(f, say(f, SKIPALIGN_PROTOCOL,
+                             "%s is no feeder: it sent %zu bytes where an answer of one frame was due",
+                             f->endpoint, size));
+    const char *data = held_bytes(f);
+    if (data == NULL)
+        return finish(f, say(f, -ENOMEM, "no memory"));
+    int rc = msg_decode(data, size, &m, why, sizeof why);
+    if (rc < 0)
+        return finish(f, say(f, rc == -ENOMEM ? rc : SKIPALIGN_PROTOCOL,
+                             "%s sent what is no feeder's message: %s", f->endpoint, why));
+    switch (m.type) {
+    case MSG_TYPE_OPENED:
+        return on_opened(f, &m);
+    case MSG_TYPE_BATCH:
+        return on_batch(f, &m.batch);
+    case MSG_TYPE_END:
+        return on_end(f, &m.end);
+    case MSG_TYPE_ERROR:
+        rc = on_error(f, &m.error);
+        msg_fini(&m);
+        return rc;
+    default:
+        break;
+    }
+    return finish(f, say(f, SKIPALIGN_PROTOCOL, "%s sent `%s`, which only trainers send", f->endpoint,
+                         msg_type_names[m.type]));
+}
+
+/* ---- waiting ---- */
+
+/* What is due whatever comes: a sign of life from us, or another try. */
+static int keep_up(skipalign_feed *f, uint64_t now)
+{
+    if (f->state == STATE_RETRY && now >= f->retry_ms)
+        return connect_and_open(f);
+    if (f->state == STATE_RETRY || now < f->ping_ms)
+        return 0;
+    f->pinged = true;
+    f->ping_ms = now + PING_MS;
+    return send_credit(f);
+}
+
+/* A message into `held`, 0; SKIPALIGN_TIMEOUT when the time is over; -EINTR. */
+static int receive(skipalign_feed *f, uint64_t deadline_ms)
+{
+    for (;;) {
+        (void)zmq_msg_init(&f->held);
+        if (f->state != STATE_RETRY && zmq_msg_recv(&f->held, f->socket, ZMQ_DONTWAIT) >= 0) {
+            f->holding = true;
+            f->ping_ms = now_ms() + PING_MS;
+            return 0;
+        }
+        const uint64_t now = now_ms();
+        int rc = keep_up(f, now);
+        if (rc < 0)
+            return rc;
+        if (now >= deadline_ms)
+            return SKIPALIGN_TIMEOUT;
+        uint64_t until = f->state == STATE_RETRY ? f->retry_ms : f->ping_ms;
+        until = until < deadline_ms ? until : deadline_ms;
+        zmq_pollitem_t item = {.socket = f->socket, .events = f->state == STATE_RETRY ? 0 : ZMQ_POLLIN};
+        if (zmq_poll(&item, 1, until > now ? (long)(until - now) : 0) < 0)
+            return say(f, -errno, "waiting for %s: %s", f->endpoint, zmq_strerror(errno));
+    }
+}
+
+static uint64_t deadline_after(int timeout_ms)
+{
+    return timeout_ms < 0 ? UINT64_MAX : now_ms() + (uint64_t)timeout_ms;
+}
+
+/* ---- the library's functions ---- */
+
+static void default_job(char job[MSG_NAME_MAX + 1])
+{
+    char host[MSG_NAME_MAX - 11 + 1] = "";
+    (void)gethostname(host, sizeof host - 1);
+    (void)snprintf(job, MSG_NAME_MAX + 1, "%s/%d", host[0] != '\0' ? host : "?", (int)getpid());
+}
+
+/* The options into f->open. */
+static int take_options(skipalign_feed *f, const skipalign_options *o)
+{
+    if (o->stream == NULL || o->stream[0] == '\0' || strlen(o->stream) > MSG_NAME_MAX)
+        return say(f, SKIPALIGN_ARGUMENT, "options: `stream` must be a name of 1 to %d bytes", MSG_NAME_MAX);
+    if (o->job != NULL && strlen(o->job) > MSG_NAME_MAX)
+        return say(f, SKIPALIGN_ARGUMENT, "options: `job` must be a name of at most %d bytes", MSG_NAME_MAX);
+    const uint32_t world = o->world == 0 ? 1 : o->world;
+    if (o->rank >= world)
+        return say(f, SKIPALIGN_ARGUMENT, "options: `rank` is %u, but must be below `world`, which is %u",
+                   o->rank, world);
+    f->open = (struct msg_open){
+        .version = MSG_VERSION,
+        .world = world,
+        .rank = o->rank,
+        .step = o->step,
+        .credit = o->credit == 0 ? CREDIT_DEFAULT : o->credit,
+    };
+    memcpy(f->open.stream, o->stream, strlen(o->stream));
+    if (o->job != NULL)
+        memcpy(f->open.job, o->job, strlen(o->job));
+    else
+        default_job(f->open.job);
+    f->done = MSG_UNKNOWN;
+    f->verify = o->verify != 0;
+    return 0;
+}
+
+static int wait_opened(skipalign_feed *f, int timeout_ms)
+{
+    const uint64_t deadline = deadline_after(timeout_ms);
+    while (f->state == STATE_OPENING || f->state == STATE_RETRY) {
+        int rc = receive(f, deadline);
+        if (rc == SKIPALIGN_TIMEOUT && f->state == STATE_OPENING)
+            return say(f, rc,
+                       "no answer from %s within %d ms: does skipalignd run there, is that its feed.listen?",
+                       f->endpoint, timeout_ms);
+        rc = rc < 0 ? rc : on_message(f);
+        drop_held(f);
+        if (rc < 0)
+            return rc;
+    }
+    return 0;
+}
+
+int skipalign_open(const char *endpoint, const skipalign_options *options, skipalign_feed **ret)
+{
+    skipalign_feed *f = calloc(1, sizeof *f);
+    if (f == NULL)
+        return -ENOMEM;
+    *ret = f;
+    f->endpoint = strdup(endpoint != NULL ? endpoint : "");
+    f->hash = XXH3_createState();
+    f->ctx = zmq_ctx_new();
+    if (f->endpoint == NULL || f->hash == NULL || f->ctx == NULL)
+        return finish(f, say(f, -ENOMEM, "no memory"));
+    int rc = options == NULL ? say(f, SKIPALIGN_ARGUMENT, "options are missing") : take_options(f, options);
+    if (rc == 0)
+        rc = connect_and_open(f);
+    if (rc == 0)
+        rc = wait_opened(f, options->timeout_ms == 0 ? OPEN_TIMEOUT_MS : options->timeout_ms);
+    return rc < 0 ? finish(f, rc) : 0;
+}
+
+const skipalign_info *skipalign_get_info(const skipalign_feed *feed)
+{
+    return feed->has_info ? &feed->info : NULL;
+}
+
+int skipalign_next(skipalign_feed *f, const skipalign_batch **ret, int timeout_ms)
+{
+    if (f->state == STATE_OVER)
+        return f->over;
+    if (f->holding) {
+        drop_held(f);
+        f->owed++;
+    }
+    const uint64_t deadline = deadline_after(timeout_ms);
+    for (;;) {
+        int rc = 0;
+        if (f->state == STATE_OPEN &&
+            f->owed >= (f->open.credit + 1) / 2) /* half of them are still out: no gap */
+            rc = send_credit(f);
+        if (rc == 0)
+            rc = receive(f, deadline);
+        if (rc == SKIPALIGN_TIMEOUT && f->state != STATE_RETRY)
+            return say(f, rc, "step %" PRIu64 " did not come from %s within %d ms", f->open.step, f->endpoint,
+                       timeout_ms);
+        if (rc == 0)
+            rc = on_message(f);
+        if (rc > 0) {
+            *ret = &f->batch;
+            return 0;
+        }
+        drop_held(f);
+        if (rc < 0)
+            return rc;
+    }
+}
+
+int skipalign_done(skipalign_feed *f, uint64_t step)
+{
+    f->done = step;
+    return f->state == STATE_OPEN ? send_credit(f) : 0;
+}
+
+const skipalign_end_info *skipalign_end(const skipalign_feed *feed)
+{
+    return feed->has_end ? &feed->end : NULL;
+}
+
+const char *skipalign_message(const skipalign_feed *feed)
+{
+    return feed->message;
+}
+
+void skipalign_close(skipalign_feed *f)
+{
+    if (f == NULL)
+        return;
+    drop_held(f);
+    char *data;
+    size_t size;
+    if (f->socket != NULL && f->state == STATE_OPEN && msg_encode_close(&data, &size) == 0) {
+        (void)set_option(f, ZMQ_LINGER, LINGER_MS);
+        (void)send_bytes(f, data, size);
+    }
+    if (f->socket != NULL)
+        (void)zmq_close(f->socket);
+    while (f->ctx != NULL && zmq_ctx_term(f->ctx) < 0 && errno == EINTR)
+        ;
+    if (f->has_info)
+        msg_fini(&f->opened);
+    XXH3_freeState(f->hash);
+    free(f->corpus_names);
+    free(f->corpus_records);
+    free(f->aligned);
+    free(f->endpoint);
+    free(f);
+}
+
+const char *skipalign_strerror(int rc)
+{
+    static const char *const words[] = {
+        "the stream has ended",
+        "nothing came in time",
+        "the feeder refused",
+        "not a feeder's message",
+        "not the batch that was expected",
+        "wrong option",
+    };
+    if (rc <= SKIPALIGN_END && rc >= SKIPALIGN_ARGUMENT)
+        return words[SKIPALIGN_END - rc];
+    return rc == 0 ? "no error" : zmq_strerror(-rc);
+}

@@ -1,0 +1,787 @@
+/* libskipalign against a feeder of a few lines on a thread of its own, which does what a feeder should and
+ * should not. */
+#include "proto/message.h"
+#include "skipalign.h"
+
+#include <pthread.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <xxhash.h>
+#include <zmq.h>
+
+#include <cmocka.h>
+
+#define PATIENCE_MS 30000 /* until a test that hangs is given up */
+
+struct mock {
+    void *ctx, *router;
+    char endpoint[64];
+    void (*script)(struct mock *m);
+    pthread_t thread;
+    zmq_msg_t peer; /* whom we heard last */
+    bool has_peer;
+    struct msg heard;
+    char fault[256]; /* what the script did not expect; the test's own thread asserts */
+};
+
+/* In a script: what must hold, or the script ends and the test fails. */
+#define EXPECT(m, x)                                                                           \
+    do {                                                                                       \
+        if (!(x)) {                                                                            \
+            (void)snprintf((m)->fault, sizeof(m)->fault, "%s:%d: %s", __func__, __LINE__, #x); \
+            return;                                                                            \
+        }                                                                                      \
+    } while (0)
+
+static void *mock_bind(struct mock *m, const char *endpoint)
+{
+    void *router = zmq_socket(m->ctx, ZMQ_ROUTER);
+    zmq_setsockopt(router, ZMQ_LINGER, &(int){0}, sizeof(int));
+    zmq_setsockopt(router, ZMQ_RCVTIMEO, &(int){PATIENCE_MS}, sizeof(int));
+    if (zmq_bind(router, endpoint) < 0) {
+        (void)zmq_close(router);
+        return NULL;
+    }
+    return router;
+}
+
+static void *mock_run(void *arg)
+{
+    struct mock *m = arg;
+    m->script(m);
+    if (m->has_peer)
+        (void)zmq_msg_close(&m->peer);
+    zmq_setsockopt(m->router, ZMQ_LINGER, &(int){PATIENCE_MS}, sizeof(int));
+    (void)zmq_close(m->router);
+    return NULL;
+}
+
+static void mock_start(struct mock *m, void (*script)(struct mock *m))
+{
+    *m = (struct mock){.ctx = zmq_ctx_new(), .script = script};
+    m->router = mock_bind(m, "tcp://127.0.0.1:*");
+    assert_non_null(m->router);
+    size_t n = sizeof m->endpoint;
+    assert_int_equal(zmq_getsockopt(m->router, ZMQ_LAST_ENDPOINT, m->endpoint, &n), 0);
+    assert_int_equal(pthread_create(&m->thread, NULL, mock_run, m), 0);
+}
+
+static void mock_finish(struct mock *m)
+{
+    assert_int_equal(pthread_join(m->thread, NULL), 0);
+    while (zmq_ctx_term(m->ctx) < 0)
+        ;
+    assert_string_equal(m->fault, "");
+}
+
+static bool receive(struct mock *m)
+{
+    zmq_msg_t body;
+    char why[128];
+    if (m->has_peer)
+        (void)zmq_msg_close(&m->peer);
+    (void)zmq_msg_init(&m->peer);
+    (void)zmq_msg_init(&body);
+    m->has_peer = true;
+    const bool ok = zmq_msg_recv(&m->peer, m->router, 0) >= 0 && zmq_msg_recv(&body, m->router, 0) >= 0 &&
+                    msg_decode(zmq_msg_data(&body), zmq_msg_size(&body), &m->heard, why, sizeof why) == 0;
+    (void)zmq_msg_close(&body);
+    return ok;
+}
+
+static bool is_sign_of_life(const struct mock *m)
+{
+    return m->heard.type == MSG_TYPE_CREDIT && m->heard.credit.credit == 0 &&
+           m->heard.credit.done == MSG_UNKNOWN;
+}
+
+/* The next message, and is it of that type? Signs of life come when the machine is slow: they do not count.
+ */
+static bool hear(struct mock *m, enum msg_type type)
+{
+    do
+        if (!receive(m))
+            return false;
+    while (is_sign_of_life(m));
+    return m->heard.type == type;
+}
+
+static void answer(struct mock *m, const char *data, size_t size, int flags)
+{
+    zmq_msg_t peer;
+    (void)zmq_msg_init(&peer);
+    (void)zmq_msg_copy(&peer, &m->peer);
+    (void)zmq_msg_send(&peer, m->router, ZMQ_SNDMORE);
+    (void)zmq_send(m->router, data, size, flags);
+}
+
+static void answer_and_free(struct mock *m, char *data, size_t size)
+{
+    answer(m, data, size, 0);
+    free(data);
+}
+
+static void answer_opened(struct mock *m, uint64_t step)
+{
+    struct msg_corpus corpora[] = {{"tulu", 939343}, {"own", 12}};
+    const struct msg_opened o = {
+        .version = 1,
+        .generation = 3,
+        .step = step,
+        .steps = MSG_UNKNOWN,
+        .rows = 2,
+        .length = 8,
+        .vocab_size = 64000,
+        .max_position = 65536,
+        .packing = true,
+        .server = "mock",
+        .stream = "chat",
+        .strategy = "skip_all",
+        .tokenizer = "00ff",
+        .corpora = corpora,
+        .n_corpora = 2,
+    };
+    char *data;
+    size_t size;
+    if (msg_encode_opened(&o, &data, &size) == 0)
+        answer_and_free(m, data, size);
+}
+
+static void answer_error(struct mock *m, enum msg_code code, const char *text)
+{
+    struct msg_error e = {.code = code, .steps = MSG_UNKNOWN};
+    (void)snprintf(e.message, sizeof e.message, "%s", text);
+    char *data;
+    size_t size;
+    if (msg_encode_error(&e, &data, &size) == 0)
+        answer_and_free(m, data, size);
+}
+
+static void answer_end(struct mock *m, uint64_t step, enum msg_reason reason)
+{
+    const struct msg_end e = {.step = step, .reason = reason, .dropped = 5};
+    char *data;
+    size_t size;
+    if (msg_encode_end(&e, &data, &size) == 0)
+        answer_and_free(m, data, size);
+}
+
+static uint64_t payload_hash(const struct msg_batch *b)
+{
+    XXH3_state_t *x = XXH3_createState();
+    (void)XXH3_64bits_reset(x);
+    const size_t n = (size_t)b->rows * b->length;
+    (void)XXH3_64bits_update(x, b->input_ids, n * 4);
+    (void)XXH3_64bits_update(x, b->position_ids, n * 4);
+    (void)XXH3_64bits_update(x, b->labels, n * 4);
+    (void)XXH3_64bits_update(x, b->tokens, b->rows * sizeof *b->tokens);
+    (void)XXH3_64bits_update(x, b->cu_seqlens, (b->n_docs + 1) * sizeof *b->cu_seqlens);
+    (void)XXH3_64bits_update(x, b->doc_corpus, b->n_docs * sizeof *b->doc_corpus);
+    (void)XXH3_64bits_update(x, b->doc_record, b->n_docs * sizeof *b->doc_record);
+    const uint64_t hash = XXH3_64bits_digest(x);
+    XXH3_freeState(x);
+    return hash;
+}
+
+/* Two rows of `length`, rank 1 of 2: ids count from the step on, so that a test sees whose bytes it has. */
+static void answer_batch(struct mock *m, uint64_t step, uint32_t length, const char *stream, uint32_t world,
+                         uint64_t hash_off)
+{
+    struct msg_batch b = {
+        .world = world, .rank = 1, .rows = 2, .length = length, .n_docs = 2, .step = step, .epoch = 1};
+    b.max_seqlen = length;
+    b.supervised = 4;
+    b.supervised_global = 9;
+    (void)snprintf(b.stream, sizeof b.stream, "%s", stream);
+    const size_t size = msg_batch_size(&b);
+    char *data = calloc(1, size);
+    if (data == NULL)
+        return;
+    msg_batch_layout(&b, data);
+    for (uint32_t i = 0; i < 2 * length; i++) {
+        b.input_ids[i] = (int32_t)(step + i);
+        b.position_ids[i] = (int32_t)(i % length);
+        b.labels[i] = -100;
+    }
+    b.tokens[0] = b.tokens[1] = (int32_t)length;
+    b.cu_seqlens[1] = (int32_t)length;
+    b.cu_seqlens[2] = (int32_t)(2 * length);
+    b.doc_record[1] = 5000000000;
+    b.hash = payload_hash(&b) + hash_off;
+    msg_batch_seal(&b, data);
+    answer_and_free(m, data, size);
+}
+
+static void answer_step(struct mock *m, uint64_t step)
+{
+    answer_batch(m, step, 8, "chat", 2, 0);
+}
+
+static const skipalign_options options = {
+    .stream = "chat",
+    .job = "test",
+    .world = 2,
+    .rank = 1,
+    .step = 10,
+    .credit = 4,
+    .timeout_ms = PATIENCE_MS,
+    .verify = 1,
+};
+
+static skipalign_feed *open_ok(const struct mock *m)
+{
+    skipalign_feed *f;
+    if (skipalign_open(m->endpoint, &options, &f) != 0)
+        fail_msg("%s", skipalign_message(f));
+    return f;
+}
+
+static void next_is(skipalign_feed *f, uint64_t step)
+{
+    const skipalign_batch *b = NULL;
+    if (skipalign_next(f, &b, PATIENCE_MS) != 0)
+        fail_msg("step %d: %s", (int)step, skipalign_message(f));
+    assert_int_equal(b->step, step);
+    assert_int_equal(b->input_ids[0], step);
+}
+
+static void next_fails(skipalign_feed *f, int rc, const char *words)
+{
+    const skipalign_batch *b = NULL;
+    assert_int_equal(skipalign_next(f, &b, PATIENCE_MS), rc);
+    assert_null(b);
+    if (strstr(skipalign_message(f), words) == NULL)
+        fail_msg("'%s' does not say '%s'", skipalign_message(f), words);
+}
+
+/* ---- what should happen ---- */
+
+static void serve_20_steps_by_credit(struct mock *m)
+{
+    EXPECT(m, hear(m, MSG_TYPE_OPEN));
+    const struct msg_open *o = &m->heard.open;
+    EXPECT(m, o->version == 1 && strcmp(o->stream, "chat") == 0 && strcmp(o->job, "test") == 0);
+    EXPECT(m, o->world == 2 && o->rank == 1 && o->step == 10 && o->credit == 4);
+    uint64_t credit = o->credit;
+    answer_opened(m, 10);
+    for (uint64_t step = 10; step < 30; credit--) {
+        while (credit == 0) {
+            EXPECT(m, hear(m, MSG_TYPE_CREDIT));
+            credit += m->heard.credit.credit;
+            EXPECT(m, credit <= 4);
+        }
+        answer_step(m, step++);
+    }
+    answer_end(m, 30, MSG_COMPLETE);
+}
+
+static void batches_come_in_order_to_the_end(void **state)
+{
+    (void)state;
+    struct mock m;
+    mock_start(&m, serve_20_steps_by_credit);
+    skipalign_feed *f = open_ok(&m);
+    assert_null(skipalign_end(f));
+    for (uint64_t step = 10; step < 30; step++)
+        next_is(f, step);
+    next_fails(f, SKIPALIGN_END, "complete");
+    next_fails(f, SKIPALIGN_END, "complete");
+    assert_int_equal(skipalign_end(f)->step, 30);
+    assert_int_equal(skipalign_end(f)->dropped, 5);
+    assert_string_equal(skipalign_end(f)->reason, "complete");
+    skipalign_close(f);
+    mock_finish(&m);
+}
+
+static void serve_small_and_large(struct mock *m)
+{
+    EXPECT(m, hear(m, MSG_TYPE_OPEN));
+    answer_opened(m, 10);
+    for (uint32_t i = 0; i < 4; i++)
+        answer_batch(m, 10 + i, i % 2 == 0 ? 7 : 4096, "chat", 2, 0);
+    EXPECT(m, hear(m, MSG_TYPE_CREDIT));
+    EXPECT(m, hear(m, MSG_TYPE_CLOSE));
+}
+
+static void arrays_are_aligned_whatever_their_size(void **state)
+{
+    (void)state;
+    struct mock m;
+    mock_start(&m, serve_small_and_large);
+    skipalign_feed *f = open_ok(&m);
+    for (uint64_t step = 10; step < 14; step++) {
+        const skipalign_batch *b;
+        assert_int_equal(skipalign_next(f, &b, PATIENCE_MS), 0);
+        assert_int_equal(b->length, step % 2 == 0 ? 7 : 4096);
+        assert_int_equal((uintptr_t)b->input_ids % sizeof(int32_t), 0);
+        assert_int_equal((uintptr_t)b->doc_record % sizeof(int64_t), 0);
+        assert_int_equal(b->input_ids[2 * b->length - 1], step + 2 * b->length - 1);
+        assert_int_equal(b->position_ids[b->length], 0);
+        assert_int_equal(b->labels[0], -100);
+        assert_int_equal(b->tokens[1], b->length);
+        assert_int_equal(b->cu_seqlens[b->n_docs], 2 * b->length);
+        assert_int_equal(b->doc_corpus[0], 0);
+        assert_true(b->doc_record[1] == 5000000000);
+        assert_int_equal(b->supervised_global, 9);
+        assert_int_equal(b->epoch, 1);
+    }
+    skipalign_close(f);
+    mock_finish(&m);
+}
+
+static void expect_done(struct mock *m)
+{
+    EXPECT(m, hear(m, MSG_TYPE_OPEN));
+    answer_opened(m, 10);
+    answer_step(m, 10);
+    EXPECT(m, hear(m, MSG_TYPE_CREDIT));
+    EXPECT(m, m->heard.credit.done == 10);
+    EXPECT(m, hear(m, MSG_TYPE_CLOSE));
+}
+
+static void done_and_close_are_told(void **state)
+{
+    (void)state;
+    struct mock m;
+    mock_start(&m, expect_done);
+    skipalign_feed *f = open_ok(&m);
+    next_is(f, 10);
+    assert_int_equal(skipalign_done(f, 10), 0);
+    skipalign_close(f);
+    mock_finish(&m);
+}
+
+static void open_only(struct mock *m)
+{
+    EXPECT(m, hear(m, MSG_TYPE_OPEN));
+    answer_opened(m, 10);
+    EXPECT(m, hear(m, MSG_TYPE_CLOSE));
+}
+
+static void info_is_what_the_feeder_says(void **state)
+{
+    (void)state;
+    struct mock m;
+    mock_start(&m, open_only);
+    skipalign_feed *f = open_ok(&m);
+    const skipalign_info *info = skipalign_get_info(f);
+    assert_string_equal(info->server, "mock");
+    assert_string_equal(info->strategy, "skip_all");
+    assert_string_equal(info->tokenizer, "00ff");
+    assert_int_equal(info->generation, 3);
+    assert_int_equal(info->vocab_size, 64000);
+    assert_true(info->steps == UINT64_MAX);
+    assert_int_equal(info->n_corpora, 2);
+    assert_string_equal(info->corpus_names[1], "own");
+    assert_int_equal(info->corpus_records[0], 939343);
+    skipalign_close(f);
+    mock_finish(&m);
+}
+
+/* ---- feeders that go and come ---- */
+
+static void forget_after_two(struct mock *m)
+{
+    EXPECT(m, hear(m, MSG_TYPE_OPEN));
+    answer_opened(m, 10);
+    answer_step(m, 10);
+    answer_step(m, 11);
+    EXPECT(m, hear(m, MSG_TYPE_CREDIT)); /* a new life: this peer is unknown */
+    answer_error(m, MSG_NOT_OPEN, "open first");
+    do
+        EXPECT(m, hear(m, MSG_TYPE_CREDIT) || m->heard.type == MSG_TYPE_OPEN);
+    while (m->heard.type != MSG_TYPE_OPEN);
+    EXPECT(m, m->heard.open.step == 12 && m->heard.open.credit == 4);
+    answer_opened(m, 12);
+    answer_step(m, 12);
+    EXPECT(m, hear(m, MSG_TYPE_CREDIT) || m->heard.type == MSG_TYPE_CLOSE);
+}
+
+static void forgotten_feed_opens_again_at_the_next_step(void **state)
+{
+    (void)state;
+    struct mock m;
+    mock_start(&m, forget_after_two);
+    skipalign_feed *f = open_ok(&m);
+    const skipalign_info *info = skipalign_get_info(f);
+    for (uint64_t step = 10; step < 13; step++)
+        next_is(f, step);
+    assert_ptr_equal(skipalign_get_info(f), info);
+    assert_string_equal(info->corpus_names[0], "tulu");
+    skipalign_close(f);
+    mock_finish(&m);
+}
+
+static void restart_on_the_same_port(struct mock *m)
+{
+    EXPECT(m, hear(m, MSG_TYPE_OPEN));
+    answer_opened(m, 10);
+    answer_step(m, 10);
+    EXPECT(m, hear(m, MSG_TYPE_CREDIT)); /* the batch has arrived: `done` came back */
+    (void)zmq_close(m->router);
+    do
+        m->router = mock_bind(m, m->endpoint);
+    while (m->router == NULL);
+    while (!hear(m, MSG_TYPE_OPEN)) {
+        EXPECT(m, m->heard.type == MSG_TYPE_CREDIT);
+        answer_error(m, MSG_NOT_OPEN, "open first");
+    }
+    EXPECT(m, m->heard.open.step == 11);
+    answer_opened(m, 11);
+    answer_step(m, 11);
+    while (!hear(m, MSG_TYPE_CLOSE))
+        EXPECT(m, m->heard.type == MSG_TYPE_CREDIT);
+}
+
+static void restarted_feeder_goes_on_where_it_was(void **state)
+{
+    (void)state;
+    struct mock m;
+    mock_start(&m, restart_on_the_same_port);
+    skipalign_feed *f = open_ok(&m);
+    next_is(f, 10);
+    assert_int_equal(skipalign_done(f, 10), 0);
+    next_is(f, 11);
+    skipalign_close(f);
+    mock_finish(&m);
+}
+
+static void shut_down_and_return(struct mock *m)
+{
+    EXPECT(m, hear(m, MSG_TYPE_OPEN));
+    answer_opened(m, 10);
+    answer_step(m, 10);
+    answer_error(m, MSG_SHUTTING_DOWN, "going down");
+    while (!hear(m, MSG_TYPE_OPEN))
+        EXPECT(m, m->heard.type == MSG_TYPE_CREDIT);
+    answer_error(m, MSG_SHUTTING_DOWN, "still going down");
+    while (!hear(m, MSG_TYPE_OPEN))
+        EXPECT(m, m->heard.type == MSG_TYPE_CREDIT);
+    EXPECT(m, m->heard.open.step == 11);
+    answer_opened(m, 11);
+    answer_step(m, 11);
+    while (!hear(m, MSG_TYPE_CLOSE))
+        EXPECT(m, m->heard.type == MSG_TYPE_CREDIT);
+}
+
+static void feeder_that_shuts_down_is_waited_for(void **state)
+{
+    (void)state;
+    struct mock m;
+    mock_start(&m, shut_down_and_return);
+    skipalign_feed *f = open_ok(&m);
+    next_is(f, 10);
+    next_is(f, 11);
+    skipalign_close(f);
+    mock_finish(&m);
+}
+
+static void silent_until_asked(struct mock *m)
+{
+    EXPECT(m, hear(m, MSG_TYPE_OPEN));
+    answer_opened(m, 10);
+    EXPECT(m, receive(m) && is_sign_of_life(m));
+    answer_error(m, MSG_NOT_OPEN, "open first");
+    EXPECT(m, hear(m, MSG_TYPE_OPEN));
+    answer_opened(m, 10);
+    answer_step(m, 10);
+    EXPECT(m, hear(m, MSG_TYPE_CLOSE));
+}
+
+static void waiting_feed_notices_that_it_was_forgotten(void **state)
+{
+    (void)state;
+    struct mock m;
+    mock_start(&m, silent_until_asked);
+    skipalign_feed *f = open_ok(&m);
+    next_is(f, 10);
+    skipalign_close(f);
+    mock_finish(&m);
+}
+
+static void resend_old_steps(struct mock *m)
+{
+    EXPECT(m, hear(m, MSG_TYPE_OPEN));
+    answer_opened(m, 10);
+    answer_step(m, 10);
+    answer_step(m, 9);
+    answer_step(m, 10);
+    answer_step(m, 11);
+    uint64_t credit = 0;
+    while (credit < 4) { /* what was dropped is paid for, too */
+        EXPECT(m, hear(m, MSG_TYPE_CREDIT));
+        credit += m->heard.credit.credit;
+    }
+    answer_end(m, 12, MSG_COMPLETE);
+}
+
+static void old_steps_are_dropped(void **state)
+{
+    (void)state;
+    struct mock m;
+    mock_start(&m, resend_old_steps);
+    skipalign_feed *f = open_ok(&m);
+    next_is(f, 10);
+    next_is(f, 11);
+    next_fails(f, SKIPALIGN_END, "complete");
+    skipalign_close(f);
+    mock_finish(&m);
+}
+
+/* ---- nothing in time ---- */
+
+static void batch_after_first_credit(struct mock *m)
+{
+    EXPECT(m, hear(m, MSG_TYPE_OPEN));
+    answer_opened(m, 10);
+    EXPECT(m, hear(m, MSG_TYPE_CREDIT));
+    answer_step(m, 10);
+    while (!hear(m, MSG_TYPE_CLOSE))
+        EXPECT(m, m->heard.type == MSG_TYPE_CREDIT);
+}
+
+static void timeout_can_be_tried_again(void **state)
+{
+    (void)state;
+    struct mock m;
+    mock_start(&m, batch_after_first_credit);
+    skipalign_feed *f = open_ok(&m);
+    const skipalign_batch *b;
+    assert_int_equal(skipalign_next(f, &b, 0), SKIPALIGN_TIMEOUT);
+    assert_int_equal(skipalign_next(f, &b, 1), SKIPALIGN_TIMEOUT);
+    assert_non_null(strstr(skipalign_message(f), "step 10 did not come"));
+    assert_int_equal(skipalign_done(f, 9), 0);
+    assert_int_equal(skipalign_next(f, &b, -1), 0);
+    assert_int_equal(b->step, 10);
+    skipalign_close(f);
+    mock_finish(&m);
+}
+
+static void nobody_answers_is_a_timeout(void **state)
+{
+    (void)state;
+    skipalign_options o = options;
+    o.timeout_ms = 1;
+    skipalign_feed *f;
+    assert_int_equal(skipalign_open("tcp://127.0.0.1:9", &o, &f), SKIPALIGN_TIMEOUT);
+    assert_non_null(strstr(skipalign_message(f), "no answer from tcp://127.0.0.1:9"));
+    assert_null(skipalign_get_info(f));
+    skipalign_close(f);
+}
+
+/* ---- what must not happen ---- */
+
+static void open_fails(void (*script)(struct mock *m), int rc, const char *words)
+{
+    struct mock m;
+    mock_start(&m, script);
+    skipalign_feed *f;
+    assert_int_equal(skipalign_open(m.endpoint, &options, &f), rc);
+    if (strstr(skipalign_message(f), words) == NULL)
+        fail_msg("'%s' does not say '%s'", skipalign_message(f), words);
+    next_fails(f, rc, words);
+    skipalign_close(f);
+    mock_finish(&m);
+}
+
+static void refuse(struct mock *m)
+{
+    EXPECT(m, hear(m, MSG_TYPE_OPEN));
+    answer_error(m, MSG_UNKNOWN_STREAM, "no such stream; there is: tulu");
+}
+
+static void send_noise(struct mock *m)
+{
+    EXPECT(m, hear(m, MSG_TYPE_OPEN));
+    answer(m, "\xdd\xff\xff\xff\xff noise", 11, 0);
+}
+
+static void send_two_frames(struct mock *m)
+{
+    EXPECT(m, hear(m, MSG_TYPE_OPEN));
+    answer(m, "", 0, ZMQ_SNDMORE);
+    (void)zmq_send(m->router, "", 0, 0);
+}
+
+static void send_two_megabytes(struct mock *m)
+{
+    EXPECT(m, hear(m, MSG_TYPE_OPEN));
+    char *large = calloc(2, 1 << 20);
+    answer_and_free(m, large, 2 << 20);
+}
+
+static void send_a_request(struct mock *m)
+{
+    EXPECT(m, hear(m, MSG_TYPE_OPEN));
+    char *data;
+    size_t size;
+    EXPECT(m, msg_encode_close(&data, &size) == 0);
+    answer_and_free(m, data, size);
+}
+
+static void send_another_step(struct mock *m)
+{
+    EXPECT(m, hear(m, MSG_TYPE_OPEN));
+    answer_opened(m, 11);
+}
+
+static void send_a_batch_at_once(struct mock *m)
+{
+    EXPECT(m, hear(m, MSG_TYPE_OPEN));
+    answer_step(m, 10);
+}
+
+static void deny_the_open(struct mock *m)
+{
+    EXPECT(m, hear(m, MSG_TYPE_OPEN));
+    answer_error(m, MSG_NOT_OPEN, "what did you say?");
+}
+
+static void open_says_why_it_failed(void **state)
+{
+    (void)state;
+    open_fails(refuse, SKIPALIGN_REFUSED, "no such stream; there is: tulu (unknown-stream)");
+    open_fails(deny_the_open, SKIPALIGN_REFUSED, "not-open");
+    open_fails(send_noise, SKIPALIGN_PROTOCOL, "not a msgpack map");
+    open_fails(send_two_frames, SKIPALIGN_PROTOCOL, "one frame");
+    open_fails(send_two_megabytes, SKIPALIGN_PROTOCOL, "2097152 bytes");
+    open_fails(send_a_request, SKIPALIGN_PROTOCOL, "`close`");
+    open_fails(send_another_step, SKIPALIGN_PROTOCOL, "opened step 11, asked for 10");
+    open_fails(send_a_batch_at_once, SKIPALIGN_PROTOCOL, "not opened");
+}
+
+static void first_next_fails(void (*script)(struct mock *m), int rc, const char *words)
+{
+    struct mock m;
+    mock_start(&m, script);
+    skipalign_feed *f = open_ok(&m);
+    next_fails(f, rc, words);
+    next_fails(f, rc, words);
+    skipalign_close(f);
+    mock_finish(&m);
+}
+
+static void send_a_gap(struct mock *m)
+{
+    EXPECT(m, hear(m, MSG_TYPE_OPEN));
+    answer_opened(m, 10);
+    answer_step(m, 11);
+}
+
+static void send_another_stream(struct mock *m)
+{
+    EXPECT(m, hear(m, MSG_TYPE_OPEN));
+    answer_opened(m, 10);
+    answer_batch(m, 10, 8, "code", 2, 0);
+}
+
+static void send_another_world(struct mock *m)
+{
+    EXPECT(m, hear(m, MSG_TYPE_OPEN));
+    answer_opened(m, 10);
+    answer_batch(m, 10, 8, "chat", 4, 0);
+}
+
+static void send_a_wrong_hash(struct mock *m)
+{
+    EXPECT(m, hear(m, MSG_TYPE_OPEN));
+    answer_opened(m, 10);
+    answer_batch(m, 10, 8, "chat", 2, 1);
+}
+
+static void end_too_early(struct mock *m)
+{
+    EXPECT(m, hear(m, MSG_TYPE_OPEN));
+    answer_opened(m, 10);
+    answer_end(m, 12, MSG_COMPLETE);
+}
+
+static void remove_the_stream(struct mock *m)
+{
+    EXPECT(m, hear(m, MSG_TYPE_OPEN));
+    answer_opened(m, 10);
+    answer_end(m, 12, MSG_REMOVED);
+}
+
+static void fail_the_stream(struct mock *m)
+{
+    EXPECT(m, hear(m, MSG_TYPE_OPEN));
+    answer_opened(m, 10);
+    answer_error(m, MSG_STREAM_FAILED, "the corpus has changed");
+}
+
+static void next_says_what_is_wrong(void **state)
+{
+    (void)state;
+    first_next_fails(send_a_gap, SKIPALIGN_CORRUPT, "sent step 11, the next is 10");
+    first_next_fails(send_another_stream, SKIPALIGN_CORRUPT, "stream 'code'");
+    first_next_fails(send_another_world, SKIPALIGN_CORRUPT, "rank 1 of 4");
+    first_next_fails(send_a_wrong_hash, SKIPALIGN_CORRUPT, "hash");
+    first_next_fails(end_too_early, SKIPALIGN_CORRUPT, "step 10 was never sent");
+    first_next_fails(remove_the_stream, SKIPALIGN_END, "removed");
+    first_next_fails(fail_the_stream, SKIPALIGN_REFUSED, "the corpus has changed");
+}
+
+static void argument_refused(const char *endpoint, const skipalign_options *o, const char *words)
+{
+    skipalign_feed *f;
+    assert_int_equal(skipalign_open(endpoint, o, &f), SKIPALIGN_ARGUMENT);
+    if (strstr(skipalign_message(f), words) == NULL)
+        fail_msg("'%s' does not say '%s'", skipalign_message(f), words);
+    skipalign_close(f);
+}
+
+static void wrong_options_are_named(void **state)
+{
+    (void)state;
+    char name[MSG_NAME_MAX + 2];
+    memset(name, 'n', sizeof name - 1);
+    name[sizeof name - 1] = '\0';
+    argument_refused("tcp://127.0.0.1:9", NULL, "options are missing");
+    argument_refused("tcp://127.0.0.1:9", &(skipalign_options){.world = 1}, "`stream`");
+    argument_refused("tcp://127.0.0.1:9", &(skipalign_options){.stream = name}, "`stream`");
+    argument_refused("tcp://127.0.0.1:9", &(skipalign_options){.stream = "s", .job = name}, "`job`");
+    argument_refused("tcp://127.0.0.1:9", &(skipalign_options){.stream = "s", .rank = 1}, "`rank` is 1");
+    argument_refused("127.0.0.1:9", &options, "endpoint '127.0.0.1:9'");
+    argument_refused("smtp://127.0.0.1:9", &options, "tcp://127.0.0.1:5757");
+    argument_refused(NULL, &options, "endpoint ''");
+    skipalign_close(NULL);
+}
+
+static void every_code_has_words(void **state)
+{
+    (void)state;
+    for (int rc = SKIPALIGN_ARGUMENT; rc <= SKIPALIGN_END; rc++)
+        for (int other = rc + 1; other <= SKIPALIGN_END; other++)
+            assert_string_not_equal(skipalign_strerror(rc), skipalign_strerror(other));
+    assert_string_equal(skipalign_strerror(0), "no error");
+    assert_string_equal(skipalign_strerror(-12), "Cannot allocate memory");
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(batches_come_in_order_to_the_end),
+        cmocka_unit_test(arrays_are_aligned_whatever_their_size),
+        cmocka_unit_test(done_and_close_are_told),
+        cmocka_unit_test(info_is_what_the_feeder_says),
+        cmocka_unit_test(forgotten_feed_opens_again_at_the_next_step),
+        cmocka_unit_test(restarted_feeder_goes_on_where_it_was),
+        cmocka_unit_test(feeder_that_shuts_down_is_waited_for),
+        cmocka_unit_test(waiting_feed_notices_that_it_was_forgotten),
+        cmocka_unit_test(old_steps_are_dropped),
+        cmocka_unit_test(timeout_can_be_tried_again),
+        cmocka_unit_test(nobody_answers_is_a_timeout),
+        cmocka_unit_test(open_says_why_it_failed),
+        cmocka_unit_test(next_says_what_is_wrong),
+        cmocka_unit_test(wrong_options_are_named),
+        cmocka_unit_test(every_code_has_words),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
