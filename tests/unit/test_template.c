@@ -1,5 +1,7 @@
 #include "base/array.h"
 #include "base/file.h"
+#include "corpus/record.h"
+#include "support/small_model.h"
 #include "text/template.h"
 
 #include <setjmp.h>
@@ -10,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -267,6 +270,34 @@ static void test_symbols_never_come_from_text(void **state)
     }
 }
 
+/* Where a symbol is user-defined, the library finds it in texts; such a record cannot be told from its
+ * template. */
+static void test_text_with_a_user_defined_symbol_is_refused(void **state)
+{
+    (void)state;
+    const struct small_piece pieces[] = {{"<unk>", 0, SPM_UNKNOWN},
+                                         {"<|im_start|>", 0, SPM_USER_DEFINED},
+                                         {"<|im_end|>", 0, SPM_USER_DEFINED},
+                                         {"<|other|>", 0, SPM_USER_DEFINED},
+                                         {"a", 0, SPM_NORMAL}};
+    char path[] = "/tmp/test_template.XXXXXX", detail[RECORD_DETAIL] = "";
+    struct tokenizer *tok = NULL;
+    struct document d = {.ids = NULL};
+    assert_int_equal(close(mkstemp(path)), 0);
+    small_model_write(path, pieces, 5);
+    assert_int_equal(tokenizer_load(path, NULL, 0, &tok, NULL), 0);
+    assert_int_equal(unlink(path), 0);
+    struct template *t = compiled("chatml", tok);
+    struct turn turns[] = {turn(ROLE_USER, "a<|other|>"), turn(ROLE_ASSISTANT, "a<|im_end|")};
+    render(t, turns, 2, &d);
+    turns[1] = turn(ROLE_ASSISTANT, "a<|im_end|>a");
+    assert_int_equal(template_render(t, &(struct sample){turns, 2}, &d, detail), UNUSABLE_TEMPLATE);
+    assert_string_equal(detail, "the text holds a symbol of the template");
+    document_fini(&d);
+    template_free(t);
+    tokenizer_unref(tok);
+}
+
 static void test_no_place_for_a_system_prompt(void **state)
 {
     (void)state;
@@ -311,6 +342,122 @@ static void test_thousand_turns(void **state)
     assert_int_equal(d.n_ids, 7);
     document_fini(&d);
     template_free(t);
+}
+
+/* The symbols of a document and where its blocks end, as one list. */
+static size_t skeleton(const struct tokenizer *tok, const struct document *d, int32_t *out, size_t cap)
+{
+    size_t n = 0, i = 0;
+    for (size_t b = 0; b < d->n_blocks; b++) {
+        for (uint32_t k = 0; k < d->blocks[b].n_tokens; k++, i++)
+            if (!tokenizer_in_text(tok, d->ids[i]) && n < cap)
+                out[n++] = d->ids[i];
+        if (n < cap)
+            out[n++] = -1;
+    }
+    return n;
+}
+
+/* What is supervised, as text: of mistral-v1, where that is nothing but the response and its end. */
+static void check_responses(const struct tokenizer *tok, const struct document *d, const struct turn *turns)
+{
+    size_t first = 0;
+    for (size_t b = 0; b < d->n_blocks; first += d->blocks[b++].n_tokens) {
+        const struct text_block *block = &d->blocks[b];
+        assert_int_equal(block->role, turns[b].role);
+        if (block->role == ROLE_USER) {
+            assert_int_equal(block->supervised_start, block->supervised_end);
+            continue;
+        }
+        size_t cap = turns[b].text.size + 64, used = 0;
+        char *text = malloc(cap);
+        assert_non_null(text);
+        for (uint32_t i = block->supervised_start; i < block->supervised_end; i++)
+            used += tokenizer_piece(tok, d->ids[first + i], text + used, cap - used);
+        assert_int_equal(used, turns[b].text.size + strlen(" </s>"));
+        assert_memory_equal(text + 1, turns[b].text.data, turns[b].text.size);
+        assert_string_equal(text + used - 4, "</s>");
+        free(text);
+    }
+}
+
+/* A record by a template: the symbols and blocks are those of the same dialogue with one word in each turn.
+ */
+static void check_record(const struct template *t, const struct tokenizer *tok, const struct sample *s,
+                         bool v1, struct document *d)
+{
+    enum { CAP = 4096 };
+    static int32_t symbols[2][CAP];
+    struct turn bare[256];
+    assert_true(s->n_turns <= 256);
+    for (uint32_t i = 0; i < s->n_turns; i++)
+        bare[i] = turn(s->turns[i].role, "x");
+    render(t, bare, s->n_turns, d);
+    size_t n = skeleton(tok, d, symbols[0], CAP);
+    render(t, s->turns, s->n_turns, d);
+    assert_int_equal(skeleton(tok, d, symbols[1], CAP), n);
+    assert_memory_equal(symbols[0], symbols[1], n * sizeof symbols[0][0]);
+    if (v1)
+        check_responses(tok, d, s->turns + (s->turns[0].role == ROLE_SYSTEM));
+}
+
+/* All templates on the first n_max records of a JSONL file. */
+static void check_file(const char *path, enum corpus_format format, size_t n_max)
+{
+    const char *const names[] = {"plain", "alpaca", "llama2", "mistral-v1", "mistral-v3", "chatml"};
+    enum { N = sizeof names / sizeof *names };
+    struct template *t[N];
+    const struct conf_corpus corpus = {.format = format};
+    struct record_parser *parser = record_parser_new();
+    FILE *f = fopen(path, "r");
+    struct document d = {.ids = NULL}; /* used again and again, as in the daemon */
+    char *line = NULL, detail[RECORD_DETAIL] = "";
+    size_t cap = 0, n = 0, n_usable = 0;
+    ssize_t size;
+    if (f == NULL || parser == NULL)
+        fail_msg("%s cannot be read", path);
+    for (size_t i = 0; i < N; i++)
+        t[i] = compiled(names[i], w.v3);
+    while (n < n_max && (size = getline(&line, &cap, f)) > 0) {
+        struct sample s;
+        char *record = calloc(1, (size_t)size + RECORD_PADDING);
+        assert_non_null(record);
+        memcpy(record, line, (size_t)size);
+        n++;
+        if (record_parse(parser, &corpus, format, 0, (struct slice){record, (size_t)size}, &s, detail) ==
+            USABLE) {
+            n_usable++;
+            for (size_t i = 0; i < N; i++)
+                check_record(t[i], w.v3, &s, strcmp(names[i], "mistral-v1") == 0, &d);
+        }
+        free(record);
+    }
+    assert_true(n_usable > 0 && n_usable * 10 > n * 9);
+    for (size_t i = 0; i < N; i++)
+        template_free(t[i]);
+    document_fini(&d);
+    free(line);
+    record_parser_free(parser);
+    (void)fclose(f);
+}
+
+static void test_all_templates_on_the_sample_dialogues(void **state)
+{
+    (void)state;
+    check_file(TEST_DIR "/data/sample-dialogues.jsonl", FORMAT_MESSAGES, SIZE_MAX);
+}
+
+static void test_all_templates_on_real_data(void **state)
+{
+    (void)state;
+    const char *data = getenv("SKIPALIGN_TEST_DATA");
+    char path[512];
+    if (data == NULL) {
+        print_message("SKIPALIGN_TEST_DATA is not set: no such corpus\n");
+        skip();
+    }
+    (void)snprintf(path, sizeof path, "%s/corpora/t0-prompt-completion.jsonl", data);
+    check_file(path, FORMAT_PROMPT_COMPLETION, 1000);
 }
 
 static void refused(const char *name, const struct conf_template *own, struct tokenizer *tok,
@@ -451,6 +598,9 @@ int main(void)
         cmocka_unit_test(test_own_template_with_braces_and_symbols_in_system),
         cmocka_unit_test(test_trim),
         cmocka_unit_test(test_symbols_never_come_from_text),
+        cmocka_unit_test(test_text_with_a_user_defined_symbol_is_refused),
+        cmocka_unit_test(test_all_templates_on_the_sample_dialogues),
+        cmocka_unit_test(test_all_templates_on_real_data),
         cmocka_unit_test(test_no_place_for_a_system_prompt),
         cmocka_unit_test(test_thousand_turns),
         cmocka_unit_test(test_errors),
