@@ -21,7 +21,8 @@ enum corpus_format {
     FORMAT__COUNT,
 };
 
-/* Names that a record's fields may go by in a file: fields: {prompt: question} reads "question" as the prompt. */
+/* Names that a record's fields may go by in a file: fields: {prompt: question} reads "question" as the
+ * prompt. */
 enum field {
     FIELD_MESSAGES,
     FIELD_ROLE,
@@ -105,10 +106,25 @@ struct conf {
 };
 
 extern const char *const io_kind_names[IO__COUNT], *const corpus_format_names[FORMAT__COUNT],
-    *const field_names[FIELD__COUNT], *const pos_strategy_names[POS__COUNT], *const pos_sampler_names[SAMPLER__COUNT],
-    *const overlong_names[OVERLONG__COUNT], *const last_step_names[LAST__COUNT];
+                                                       *const field_names[FIELD__COUNT],
+                                                           *const pos_strategy_names[POS__COUNT],
+                                                               *const pos_sampler_names[SAMPLER__COUNT],
+                                                                   *const overlong_names[OVERLONG__COUNT],
+                                                                       *const last_step_names[LAST__COUNT];
 
 const struct conf_corpus *conf_find_corpus(const struct conf *c, const char *name); /* NULL: none */
-void conf_free(struct conf *c);                                                    /* NULL is fine */
+void conf_free(struct conf *c);                                                     /* NULL is fine */
+
+/* conf_visit - every value with its full name, as `skipalignctl config` shows it: "workers", "feed.listen",
+ * "corpora.tulu.format", "chat.positions.max_position" (a stream's keys begin with its name). Texts as they
+ * are, lists in one line as YAML and JSON write them. Texts and maps that are absent are left out. Errors:
+ * -ENOMEM. */
+int conf_visit(const struct conf *c, void (*visit)(void *arg, const char *full_name, const char *value),
+               void *arg);
+
+/* conf_stream_canonical - a text that is the same where the configuration makes a stream send the same: its
+ * own keys, those of its corpora and of its template, record_max. Not in it: where files lie and what is in
+ * them. Errors: -ENOMEM.   Owner: the caller frees *ret. */
+int conf_stream_canonical(const struct conf *c, const struct conf_stream *s, char **ret);
 
 #endif

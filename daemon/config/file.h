@@ -1,7 +1,7 @@
 /* file - the configuration file: YAML (libyaml's document tree) to struct conf, by the table in schema.h.
  *
- * A wrong file is refused whole, with every error at once: "file:line:column: key: what, and what is allowed", one a
- * line; a misspelt key or value names its neighbour.
+ * A wrong file is refused whole, with every error at once: "file:line:column: key: what, and what is
+ * allowed", one a line; a misspelt key or value names its neighbour.
  */
 #ifndef SKIPALIGN_CONFIG_FILE_H
 #define SKIPALIGN_CONFIG_FILE_H
@@ -9,6 +9,7 @@
 #include "base/err.h"
 #include "config/conf.h"
 
+#include <stddef.h>
 #include <stdint.h>
 
 struct conf_errors {
@@ -18,11 +19,12 @@ struct conf_errors {
 void conf_errors_fini(struct conf_errors *e);
 
 /* conf_load - read, parse, check.
- * Errors: ERR_CONFIG with *reterrors filled; -errno (also told in *reterrors) if the file cannot be read; -ENOMEM.
- * Owner:  the caller: conf_free(*ret), conf_errors_fini(reterrors). */
+ * Errors: ERR_CONFIG with *reterrors filled; -errno (also told in *reterrors) if the file cannot be read;
+ * -ENOMEM. Owner:  the caller: conf_free(*ret), conf_errors_fini(reterrors). */
 int conf_load(const char *path, struct conf **ret, struct conf_errors *reterrors);
 
 /* conf_parse - the same from memory; path is what errors name and relative paths start from. */
-int conf_parse(const char *path, const char *text, size_t size, struct conf **ret, struct conf_errors *reterrors);
+int conf_parse(const char *path, const char *text, size_t size, struct conf **ret,
+               struct conf_errors *reterrors);
 
 #endif

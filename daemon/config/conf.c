@@ -1,0 +1,234 @@
+#include "config/conf.h"
+
+#include "config/schema.h"
+#include "config/value.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+const char *const io_kind_names[IO__COUNT] = {"auto", "uring", "pread"};
+const char *const corpus_format_names[FORMAT__COUNT] = {
+    "auto", "messages", "sharegpt", "alpaca", "prompt_completion", "text",
+};
+const char *const field_names[FIELD__COUNT] = {
+    "messages",    "role",  "content", "conversations", "from",       "value", "system",
+    "instruction", "input", "output",  "prompt",        "completion", "text",
+};
+const char *const pos_strategy_names[POS__COUNT] = {"none", "skip_all", "skip_inner", "skip_outer"};
+const char *const pos_sampler_names[SAMPLER__COUNT] = {"sorted", "sequential", "even", "pinned"};
+const char *const overlong_names[OVERLONG__COUNT] = {"truncate", "drop", "split"};
+const char *const last_step_names[LAST__COUNT] = {"drop", "pad"};
+
+const struct conf_corpus *conf_find_corpus(const struct conf *c, const char *name)
+{
+    for (uint32_t i = 0; i < c->n_corpora; i++)
+        if (c->corpora[i].name != NULL && strcmp(c->corpora[i].name, name) == 0)
+            return &c->corpora[i];
+    return NULL;
+}
+
+static const void *at(const void *group, size_t offset)
+{
+    return (const char *)group + offset;
+}
+
+static uint32_t count_of(const struct key *k, const void *group)
+{
+    return *(const uint32_t *)at(group, k->count_offset);
+}
+
+static void free_group(const struct key *rows, const void *group)
+{
+    for (const struct key *k = rows; k->name != NULL; k++) {
+        const void *field = at(group, k->offset);
+        char **texts;
+        struct conf_special *ids;
+        char *items;
+        switch (k->type) {
+        case KEY_TEXT:
+        case KEY_NAME:
+        case KEY_PATH:
+        case KEY_ENDPOINT:
+            free(*(char *const *)field);
+            break;
+        case KEY_PATHS:
+            texts = *(char **const *)field;
+            for (uint32_t i = 0; i < count_of(k, group); i++)
+                free(texts[i]);
+            free(texts);
+            break;
+        case KEY_IDS:
+            ids = *(struct conf_special *const *)field;
+            for (uint32_t i = 0; i < count_of(k, group); i++)
+                free(ids[i].piece);
+            free(ids);
+            break;
+        case KEY_GROUP:
+            free_group(k->of, field);
+            break;
+        case KEY_LIST:
+            items = *(char *const *)field;
+            for (uint32_t i = 0; i < count_of(k, group); i++)
+                free_group(k->of, items + i * k->size);
+            free(items);
+            break;
+        default:
+            break;
+        }
+    }
+}
+
+void conf_free(struct conf *c)
+{
+    if (c == NULL)
+        return;
+    free_group(schema_keys, c);
+    free(c->path);
+    free(c);
+}
+
+/* has_value - is there anything to show? */
+static bool has_value(const struct key *k, const void *group)
+{
+    switch (k->type) {
+    case KEY_TEXT:
+    case KEY_NAME:
+    case KEY_PATH:
+    case KEY_ENDPOINT:
+        return *(const char *const *)at(group, k->offset) != NULL;
+    case KEY_IDS:
+        return count_of(k, group) > 0;
+    default:
+        return true;
+    }
+}
+
+struct visitor {
+    int (*value)(void *arg, const char *full_name, const struct key *k, const void *group);
+    void *arg;
+};
+
+static int visit_group(const struct visitor *v, const char *prefix, const struct key *rows,
+                       const void *group);
+
+/* Elements of a list go by their names; streams by these alone, as in `skipalignctl set chat.seq_len 8192`.
+ */
+static int visit_list(const struct visitor *v, const char *full_name, const struct key *k, const void *group)
+{
+    const char *items = *(const char *const *)at(group, k->offset);
+    int rc = 0;
+    for (uint32_t i = 0; rc == 0 && i < count_of(k, group); i++) {
+        char *prefix;
+        const void *item = items + i * k->size;
+        const char *name = *(const char *const *)at(item, k->of[0].offset);
+        if (asprintf(&prefix, "%s%s%s.", strcmp(full_name, "streams") == 0 ? "" : full_name,
+                     strcmp(full_name, "streams") == 0 ? "" : ".", name) < 0)
+            return -ENOMEM;
+        rc = visit_group(v, prefix, k->of + 1, item);
+        free(prefix);
+    }
+    return rc;
+}
+
+static int visit_group(const struct visitor *v, const char *prefix, const struct key *rows, const void *group)
+{
+    int rc = 0;
+    for (const struct key *k = rows; rc == 0 && k->name != NULL; k++) {
+        char *name;
+        if (asprintf(&name, "%s%s%s", prefix, k->name, k->type == KEY_GROUP ? "." : "") < 0)
+            return -ENOMEM;
+        if (k->type == KEY_GROUP)
+            rc = visit_group(v, name, k->of, at(group, k->offset));
+        else if (k->type == KEY_LIST)
+            rc = visit_list(v, name, k, group);
+        else if (has_value(k, group))
+            rc = v->value(v->arg, name, k, group);
+        free(name);
+    }
+    return rc;
+}
+
+struct told {
+    void (*visit)(void *arg, const char *full_name, const char *value);
+    void *arg;
+};
+
+static int tell(void *arg, const char *full_name, const struct key *k, const void *group)
+{
+    const struct told *t = arg;
+    char *text = NULL;
+    size_t size;
+    FILE *f = open_memstream(&text, &size);
+    if (f == NULL)
+        return -ENOMEM;
+    value_print(k, group, false, f);
+    if (fclose(f) != 0) {
+        free(text);
+        return -ENOMEM;
+    }
+    t->visit(t->arg, full_name, text);
+    free(text);
+    return 0;
+}
+
+int conf_visit(const struct conf *c, void (*visit)(void *arg, const char *full_name, const char *value),
+               void *arg)
+{
+    struct told t = {visit, arg};
+    return visit_group(&(struct visitor){tell, &t}, "", schema_keys, c);
+}
+
+/* A file's bytes count, which the tokenizer's and the corpora's hashes say, not where it lies. */
+static int print_canonical(void *arg, const char *full_name, const struct key *k, const void *group)
+{
+    FILE *f = arg;
+    if (!k->batches || k->type == KEY_PATH || k->type == KEY_PATHS)
+        return 0;
+    fprintf(f, "%s=", full_name);
+    value_print(k, group, true, f);
+    fputc('\n', f);
+    return 0;
+}
+
+static const struct key *rows_of(const char *list)
+{
+    const struct key *k = schema_keys;
+    while (strcmp(k->name, list) != 0)
+        k++;
+    return k->of;
+}
+
+static int print_all(const struct visitor *v, const struct conf *c, const struct conf_stream *s)
+{
+    int rc = visit_group(v, "", rows_of("streams") + 1, s);
+    for (uint32_t i = 0; rc == 0 && i < s->n_corpora; i++) {
+        char prefix[128];
+        (void)snprintf(prefix, sizeof prefix, "corpus.%s.", s->corpora[i].corpus);
+        rc = visit_group(v, prefix, rows_of("corpora") + 1, conf_find_corpus(c, s->corpora[i].corpus));
+    }
+    for (uint32_t i = 0; rc == 0 && i < c->n_templates; i++)
+        if (strcmp(c->templates[i].name, s->template) == 0)
+            rc = visit_group(v, "template.", rows_of("templates") + 1, &c->templates[i]);
+    return rc;
+}
+
+int conf_stream_canonical(const struct conf *c, const struct conf_stream *s, char **ret)
+{
+    char *text = NULL;
+    size_t size;
+    FILE *f = open_memstream(&text, &size);
+    if (f == NULL)
+        return -ENOMEM;
+    fprintf(f, "record_max=%" PRId64 "\n", c->record_max);
+    int rc = print_all(&(struct visitor){print_canonical, f}, c, s);
+    if (fclose(f) != 0)
+        rc = -ENOMEM;
+    if (rc == 0)
+        *ret = text;
+    else
+        free(text);
+    return rc;
+}

@@ -1,0 +1,164 @@
+#include "config/report.h"
+
+#include "base/array.h"
+#include "config/value.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* More lines than this help nobody, and a file can be made to have one wrong key every three bytes. */
+#define ISSUES_MAX 200
+
+void report_init(struct report *r, const char *path)
+{
+    *r = (struct report){.path = path};
+    (void)report_place(r, (struct place){.item = NOT_ITEM, .mark = {1, 1}, .given = true});
+}
+
+void report_fini(struct report *r)
+{
+    for (size_t i = 0; i < r->n_issues; i++)
+        free(r->issues[i].text);
+    free(r->issues);
+    free(r->places);
+    *r = (struct report){0};
+}
+
+uint32_t report_place(struct report *r, struct place place)
+{
+    if (r->rc == 0)
+        r->rc = array_grow(&r->places, &r->places_cap, r->n_places + 1);
+    if (r->rc != 0)
+        return 0;
+    r->places[r->n_places] = place;
+    return (uint32_t)r->n_places++;
+}
+
+uint32_t report_find(const struct report *r, const void *field)
+{
+    if (r->n_issues >= ISSUES_MAX)
+        return 0; /* of what will not be shown */
+    for (size_t i = 1; i < r->n_places; i++) {
+        const struct place *p = &r->places[i];
+        /* A group and an element of a list begin where their first field does. */
+        if (p->field == field && p->item == NOT_ITEM && p->key->type != KEY_GROUP)
+            return (uint32_t)i;
+    }
+    return 0;
+}
+
+/* The full name: "streams[0].positions.sampler"; nothing for the root. */
+static void print_name(const struct report *r, uint32_t place, FILE *f)
+{
+    if (place == 0)
+        return;
+    const struct place *p = &r->places[place];
+    print_name(r, p->parent, f);
+    if (p->item != NOT_ITEM)
+        fprintf(f, "[%" PRIu32 "]", p->item);
+    else
+        fprintf(f, "%s%s", p->parent != 0 ? "." : "", p->key->name);
+}
+
+static void add(struct report *r, uint32_t place, struct mark mark, const char *key, const char *fmt,
+                va_list ap)
+{
+    if (r->rc != 0)
+        return;
+    r->n++;
+    if (r->n_issues >= ISSUES_MAX)
+        return;
+    r->rc = array_grow(&r->issues, &r->issues_cap, r->n_issues + 1);
+    if (r->rc != 0)
+        return;
+    struct issue *issue = &r->issues[r->n_issues];
+    *issue = (struct issue){.mark = mark};
+    size_t size;
+    FILE *f = open_memstream(&issue->text, &size);
+    if (f == NULL) {
+        r->rc = -ENOMEM;
+        return;
+    }
+    fprintf(f, "%s:%" PRIu32 ":%" PRIu32 ": ", r->path, mark.line, mark.column);
+    print_name(r, place, f);
+    if (key != NULL)
+        fprintf(f, "%s%s", place != 0 ? "." : "", key);
+    if (key != NULL || place != 0)
+        fputs(": ", f);
+    vfprintf(f, fmt, ap);
+    fputc('\n', f);
+    if (fclose(f) != 0) {
+        free(issue->text);
+        r->rc = -ENOMEM;
+        return;
+    }
+    r->n_issues++;
+}
+
+void report_add(struct report *r, uint32_t place, const char *fmt, ...)
+{
+    va_list ap;
+    va_start(ap, fmt);
+    if (r->rc == 0)
+        add(r, place, r->places[place].mark, NULL, fmt, ap);
+    va_end(ap);
+}
+
+void report_add_key(struct report *r, uint32_t group, struct mark mark, const char *key, const char *fmt, ...)
+{
+    va_list ap;
+    va_start(ap, fmt);
+    add(r, group, mark, key, fmt, ap);
+    va_end(ap);
+}
+
+void report_add_file(struct report *r, struct mark mark, const char *fmt, ...)
+{
+    va_list ap;
+    va_start(ap, fmt);
+    add(r, 0, mark, NULL, fmt, ap);
+    va_end(ap);
+}
+
+static int by_mark(const void *a, const void *b)
+{
+    const struct issue *x = a, *y = b;
+    if (x->mark.line != y->mark.line)
+        return x->mark.line < y->mark.line ? -1 : 1;
+    if (x->mark.column != y->mark.column)
+        return x->mark.column < y->mark.column ? -1 : 1;
+    return strcmp(x->text, y->text);
+}
+
+int report_take(struct report *r, struct conf_errors *ret)
+{
+    if (r->rc != 0)
+        return r->rc;
+    if (r->n == 0)
+        return 0;
+    qsort(r->issues, r->n_issues, sizeof *r->issues, by_mark);
+    char *text = NULL;
+    size_t size = 0;
+    FILE *f = open_memstream(&text, &size);
+    if (f == NULL)
+        return -ENOMEM;
+    for (size_t i = 0; i < r->n_issues; i++)
+        fputs(r->issues[i].text, f);
+    if (r->n > r->n_issues)
+        fprintf(f, "%s: %zu more errors are not shown\n", r->path, r->n - r->n_issues);
+    if (fclose(f) != 0) {
+        free(text);
+        return -ENOMEM;
+    }
+    *ret = (struct conf_errors){.text = text, .n = r->n};
+    return ERR_CONFIG;
+}
+
+void conf_errors_fini(struct conf_errors *e)
+{
+    free(e->text);
+    *e = (struct conf_errors){0};
+}

@@ -1,0 +1,275 @@
+#include "config/schema.h"
+
+#include "config/value.h"
+
+#include <inttypes.h>
+
+#define KIB (INT64_C(1) << 10)
+#define MIB (INT64_C(1) << 20)
+#define GIB (INT64_C(1) << 30)
+#define PATH_BYTES 4096
+#define TEMPLATE_BYTES (64 * KIB)
+
+#define IN(s, member) .offset = offsetof(struct s, member)
+#define COUNT(s, member) .count_offset = offsetof(struct s, member)
+#define RANGE(low, high) .min = (low), .max = (high)
+#define REALS(low, high) .real_min = (low), .real_max = (high)
+#define CHOICES(names) .choices = (names), .n_choices = sizeof(names) / sizeof(names)[0]
+#define FIELD(name_, meaning)                                                                               \
+    .type = KEY_TEXT, .optional = true, .batches = true, .offset = (name_) * sizeof(char *), RANGE(1, 256), \
+    .help = meaning
+
+/* In the order of enum template_system_place, which belongs to the text stage. */
+static const char *const system_place_names[] = {"before", "first_user", "last_user"};
+
+/* A row is a few lines, which clang-format would make a dozen. */
+/* clang-format off */
+static const struct key feed_keys[] = {
+    {.name = "listen", .type = KEY_ENDPOINT, IN(conf, feed_listen), RANGE(0, 256),
+     .dflt = "tcp://127.0.0.1:5757",
+     .help = "door for the client libraries: credits, acknowledgement, resume (ROUTER)"},
+    {.name = "subscribe", .type = KEY_ENDPOINT, IN(conf, feed_subscribe), RANGE(0, 256),
+     .dflt = "tcp://127.0.0.1:5758",
+     .help = "door for any SUB socket that subscribes to STREAM/WORLD/RANK/STEP/ (XPUB)"},
+    {0},
+};
+
+static const struct key control_keys[] = {
+    {.name = "listen", .type = KEY_ENDPOINT, IN(conf, control_listen), RANGE(0, 256),
+     .dflt = "ipc:///run/skipalign/control",
+     .help = "where skipalignctl reaches the daemon"},
+    {0},
+};
+
+static const struct key field_keys[] = {
+    {.name = "messages", FIELD(FIELD_MESSAGES, "messages: the list of turns")},
+    {.name = "role", FIELD(FIELD_ROLE, "messages: who speaks")},
+    {.name = "content", FIELD(FIELD_CONTENT, "messages: what is said")},
+    {.name = "conversations", FIELD(FIELD_CONVERSATIONS, "sharegpt: the list of turns")},
+    {.name = "from", FIELD(FIELD_FROM, "sharegpt: who speaks")},
+    {.name = "value", FIELD(FIELD_VALUE, "sharegpt: what is said")},
+    {.name = "system", FIELD(FIELD_SYSTEM, "the system prompt, where a record has one")},
+    {.name = "instruction", FIELD(FIELD_INSTRUCTION, "alpaca: the instruction")},
+    {.name = "input", FIELD(FIELD_INPUT, "alpaca: what the instruction is about")},
+    {.name = "output", FIELD(FIELD_OUTPUT, "alpaca: the response")},
+    {.name = "prompt", FIELD(FIELD_PROMPT, "prompt_completion: the instruction"), .example = "question"},
+    {.name = "completion", FIELD(FIELD_COMPLETION, "prompt_completion: the response"), .example = "answer"},
+    {.name = "text", FIELD(FIELD_TEXT, "text: all of it")},
+    {0},
+};
+
+static const struct key corpus_keys[] = {
+    {.name = "name", .type = KEY_NAME, IN(conf_corpus, name), RANGE(1, 64), .example = "tulu",
+     .help = "what streams call it"},
+    {.name = "paths", .type = KEY_PATHS, .batches = true, IN(conf_corpus, paths), COUNT(conf_corpus, n_paths),
+     RANGE(1, 4096), .example = "[\"/srv/data/tulu/*.jsonl\"]",
+     .help = "files of the corpus; * ? and [] as in a shell"},
+    {.name = "format", .type = KEY_CHOICE, .batches = true, IN(conf_corpus, format),
+     CHOICES(corpus_format_names), .dflt = "auto",
+     .help = "what a record looks like; auto: found out from the first records"},
+    {.name = "fields", .type = KEY_GROUP, .optional = true, .batches = true, IN(conf_corpus, fields),
+     .of = field_keys,
+     .help = "the names that fields have in the file, where they differ from these"},
+    {0},
+};
+
+static const struct key template_keys[] = {
+    {.name = "name", .type = KEY_NAME, IN(conf_template, name), RANGE(1, 64), .example = "mine",
+     .help = "what streams call it"},
+    {.name = "begin", .type = KEY_TEXT, .optional = true, .batches = true, IN(conf_template, begin),
+     RANGE(0, TEMPLATE_BYTES), .example = "\"{bos}\"",
+     .help = "once, first"},
+    {.name = "system", .type = KEY_TEXT, .optional = true, .batches = true, IN(conf_template, system),
+     RANGE(0, TEMPLATE_BYTES), .example = "\"{content}\\n\\n\"",
+     .help = "around a system prompt: {content} is its text, {symbol NAME} a symbol of the tokenizer"},
+    {.name = "user", .type = KEY_TEXT, .batches = true, IN(conf_template, user), RANGE(1, TEMPLATE_BYTES),
+     .example = "\"Question: {content}\\n\"",
+     .help = "around an instruction"},
+    {.name = "assistant", .type = KEY_TEXT, .batches = true, IN(conf_template, assistant),
+     RANGE(1, TEMPLATE_BYTES), .example = "\"Answer: {content}{eos}\\n\"",
+     .help = "around a response; trained are {content} and the first symbol after it"},
+    {.name = "system_place", .type = KEY_CHOICE, .batches = true, IN(conf_template, system_place),
+     CHOICES(system_place_names), .dflt = "before",
+     .help = "where a system prompt goes: before all, or into the first or last instruction"},
+    {0},
+};
+
+static const struct key share_keys[] = {
+    {.name = "name", .type = KEY_NAME, .batches = true, IN(conf_share, corpus), RANGE(1, 64),
+     .example = "tulu",
+     .help = "a corpus from the list of corpora"},
+    {.name = "repeat", .type = KEY_REAL, .batches = true, IN(conf_share, repeat), REALS(1e-6, 1e6),
+     .dflt = "1.0",
+     .help = "how often each of its records is in an epoch"},
+    {0},
+};
+
+static const struct key position_keys[] = {
+    {.name = "strategy", .type = KEY_CHOICE, .batches = true, IN(conf_positions, strategy),
+     CHOICES(pos_strategy_names), .dflt = "skip_all",
+     .help = "where position ids may jump: nowhere, before every block, inside turns, between turns"},
+    {.name = "sampler", .type = KEY_CHOICE, .batches = true, IN(conf_positions, sampler),
+     CHOICES(pos_sampler_names), .dflt = "sorted",
+     .help = "how the budget is dealt to the jumps"},
+    {.name = "max_position", .type = KEY_INT, .optional = true, .batches = true, .shown = true,
+     IN(conf_positions, max_position), RANGE(1, INT32_MAX), .unit = "tokens", .example = "65536",
+     .help = "every position id is below it: the context length to train for, at least seq_len; strategy "
+             "none may leave it out (seq_len)"},
+    {.name = "probability", .type = KEY_REAL, .batches = true, IN(conf_positions, probability), REALS(0, 1),
+     .dflt = "1.0",
+     .help = "share of samples that skip; the others keep ids 0, 1, 2, ..."},
+    {.name = "min_gap", .type = KEY_INT, .batches = true, IN(conf_positions, min_gap), RANGE(0, INT32_MAX),
+     .unit = "tokens", .dflt = "0",
+     .help = "each jump skips at least so many ids; below max_position"},
+    {.name = "chunks", .type = KEY_INT, .batches = true, IN(conf_positions, chunks), RANGE(2, 1024),
+     .dflt = "2",
+     .help = "pieces of a sample, for strategies that cut it themselves; no strategy of this version does"},
+    {0},
+};
+
+static const struct key stream_keys[] = {
+    {.name = "name", .type = KEY_NAME, IN(conf_stream, name), RANGE(1, 64), .example = "chat",
+     .help = "what trainers ask for"},
+    {.name = "tokenizer", .type = KEY_PATH, .batches = true, IN(conf_stream, tokenizer), RANGE(1, PATH_BYTES),
+     .example = "/srv/models/yi/tokenizer.model",
+     .help = "SentencePiece model file"},
+    {.name = "template", .type = KEY_NAME, .batches = true, IN(conf_stream, template), RANGE(1, 64),
+     .example = "chatml",
+     .help = "plain, alpaca, llama2, mistral-v1, mistral-v3, chatml, or one from the list of templates"},
+    {.name = "corpora", .type = KEY_LIST, .batches = true, IN(conf_stream, corpora),
+     COUNT(conf_stream, n_corpora), .size = sizeof(struct conf_share), RANGE(1, 1024), .of = share_keys,
+     .help = "what it is mixed from"},
+    {.name = "seq_len", .type = KEY_INT, .batches = true, IN(conf_stream, seq_len), RANGE(1, 1 << 24),
+     .unit = "tokens", .example = "4096",
+     .help = "length of a row"},
+    {.name = "global_batch", .type = KEY_INT, .batches = true, IN(conf_stream, global_batch),
+     RANGE(1, INT32_MAX), .unit = "rows", .example = "128",
+     .help = "rows of one optimiser step, all ranks together"},
+    {.name = "packing", .type = KEY_BOOL, .batches = true, IN(conf_stream, packing), .dflt = "true",
+     .help = "several samples in a row; false: one sample in a row, padded"},
+    {.name = "overlong", .type = KEY_CHOICE, .batches = true, IN(conf_stream, overlong),
+     CHOICES(overlong_names), .dflt = "truncate",
+     .help = "a sample longer than seq_len: cut its end off, leave it out, or split it between turns"},
+    {.name = "last", .type = KEY_CHOICE, .batches = true, IN(conf_stream, last), CHOICES(last_step_names),
+     .dflt = "drop",
+     .help = "a last step with too few rows: leave it out (counted), or fill it with padding"},
+    {.name = "seed", .type = KEY_INT, .batches = true, IN(conf_stream, seed), RANGE(0, INT64_MAX),
+     .dflt = "0",
+     .help = "of the order of samples and of the jumps"},
+    {.name = "epochs", .type = KEY_INT, .batches = true, IN(conf_stream, epochs), RANGE(0, INT32_MAX),
+     .dflt = "1",
+     .help = "how often through the mixture; 0: for ever"},
+    {.name = "max_unusable", .type = KEY_REAL, IN(conf_stream, max_unusable), REALS(0, 1), .dflt = "0.5",
+     .help = "the stream stops when a larger share of a corpus cannot be used"},
+    {.name = "special_tokens", .type = KEY_IDS, .optional = true, .batches = true,
+     IN(conf_stream, special_tokens), COUNT(conf_stream, n_special_tokens), RANGE(0, 1024),
+     .unit = "token ids", .example = "{\"<|im_start|>\": 32000, \"<|im_end|>\": 32001}",
+     .help = "symbols that a fine-tuned model has beyond its tokenizer file"},
+    {.name = "positions", .type = KEY_GROUP, .batches = true, IN(conf_stream, positions), .of = position_keys,
+     .help = "position ids: where they jump and how far"},
+    {0},
+};
+
+const struct key schema_keys[] = {
+    {.name = "state_dir", .type = KEY_PATH, IN(conf, state_dir), RANGE(1, PATH_BYTES),
+     .dflt = "/var/lib/skipalign",
+     .help = "folder for indexes and ledgers; it can be made again from the corpora"},
+    {.name = "workers", .type = KEY_INT, IN(conf, workers), RANGE(1, 256), .unit = "threads", .dflt = "2",
+     .help = "threads that render, tokenise and pack"},
+    {.name = "memory", .type = KEY_BYTES, IN(conf, memory), RANGE(32 * MIB, 1024 * GIB), .dflt = "192MiB",
+     .help = "bound for batches made and being made; indexes come on top, about 8 bytes a record"},
+    {.name = "record_max", .type = KEY_BYTES, .batches = true, IN(conf, record_max), RANGE(KIB, GIB),
+     .dflt = "16MiB",
+     .help = "a larger record is not read but quarantined"},
+    {.name = "io", .type = KEY_CHOICE, IN(conf, io), CHOICES(io_kind_names), .dflt = "auto",
+     .help = "how files are read; auto: io_uring, or pread where the kernel refuses it"},
+    {.name = "feed", .type = KEY_GROUP, .of = feed_keys,
+     .help = "doors for trainers; \"\" shuts one"},
+    {.name = "control", .type = KEY_GROUP, .of = control_keys,
+     .help = "the door for skipalignctl"},
+    {.name = "corpora", .type = KEY_LIST, .batches = true, IN(conf, corpora), COUNT(conf, n_corpora),
+     .size = sizeof(struct conf_corpus), RANGE(1, 1024), .of = corpus_keys,
+     .help = "the data: JSONL, a JSON array, or text"},
+    {.name = "templates", .type = KEY_LIST, .optional = true, .batches = true, IN(conf, templates),
+     COUNT(conf, n_templates), .size = sizeof(struct conf_template), RANGE(0, 256), .of = template_keys,
+     .help = "templates of one's own"},
+    {.name = "streams", .type = KEY_LIST, .batches = true, IN(conf, streams), COUNT(conf, n_streams),
+     .size = sizeof(struct conf_stream), RANGE(1, 256), .of = stream_keys,
+     .help = "what training jobs read"},
+    {0},
+};
+
+/* clang-format on */
+
+static const char *const type_names[KEY__COUNT] = {
+    [KEY_TEXT] = "text",
+    [KEY_NAME] = "name",
+    [KEY_PATH] = "path",
+    [KEY_ENDPOINT] = "ZeroMQ endpoint",
+    [KEY_INT] = "whole number",
+    [KEY_BYTES] = "size",
+    [KEY_REAL] = "number",
+    [KEY_BOOL] = "true or false",
+    [KEY_CHOICE] = "choice",
+    [KEY_PATHS] = "list of paths",
+    [KEY_IDS] = "map of text to id",
+    [KEY_GROUP] = "group",
+    [KEY_LIST] = "list of groups",
+};
+
+const char *schema_type(const struct key *k)
+{
+    return type_names[k->type];
+}
+
+static void print_range(const struct key *k, FILE *f)
+{
+    switch (k->type) {
+    case KEY_TEXT:
+    case KEY_PATH:
+        fprintf(f, "%" PRId64 "..%" PRId64 " bytes", k->min, k->max);
+        break;
+    case KEY_NAME:
+        fputs("1..64 of A-Z a-z 0-9 . _ -", f);
+        break;
+    case KEY_ENDPOINT:
+        fputs("tcp://HOST:PORT, ipc://PATH or \"\"", f);
+        break;
+    case KEY_INT:
+        fprintf(f, "%" PRId64 "..%" PRId64, k->min, k->max);
+        break;
+    case KEY_BYTES:
+        value_print_bytes(k->min, f);
+        fputs("..", f);
+        value_print_bytes(k->max, f);
+        break;
+    case KEY_REAL:
+        fprintf(f, "%.10g..%.10g", k->real_min, k->real_max);
+        break;
+    case KEY_BOOL:
+        fputs("true or false", f);
+        break;
+    case KEY_CHOICE:
+        for (uint32_t i = 0; i < k->n_choices; i++)
+            fprintf(f, "%s%s", i == 0 ? "" : i + 1 < k->n_choices ? ", " : " or ", k->choices[i]);
+        break;
+    case KEY_PATHS:
+    case KEY_IDS:
+    case KEY_LIST:
+        fprintf(f, "%" PRId64 "..%" PRId64 " entries", k->min, k->max);
+        break;
+    default:
+        break;
+    }
+}
+
+const char *schema_range(const struct key *k, char ret[SCHEMA_RANGE])
+{
+    ret[0] = '\0';
+    FILE *f = fmemopen(ret, SCHEMA_RANGE, "w");
+    if (f != NULL) {
+        print_range(k, f);
+        (void)fclose(f);
+    }
+    return ret;
+}
