@@ -1,5 +1,4 @@
 #include "base/log.h"
-#include "config/canonical.h"
 #include "config/file.h"
 #include "config/schema.h"
 #include "server.h"
@@ -17,26 +16,26 @@ static const char usage[] =
     "usage: skipalignd -c FILE [--state DIR]     serve, in the foreground; the log goes to stderr\n"
     "       skipalignd -c FILE --check           check the configuration, say every error, exit 0 or 78\n"
     "       skipalignd --example                 print a commented configuration file\n"
-    "       skipalignd --keys [--json]           print every configuration key with type, range, default and "
+    "       skipalignd --keys                    print every configuration key with type, range, default and "
     "help\n"
     "       skipalignd --version | --help\n";
 
 int main(int argc, char **argv)
 {
-    enum { OPT_CHECK = 256, OPT_STATE, OPT_EXAMPLE, OPT_KEYS, OPT_JSON, OPT_VERSION };
+    enum { OPT_CHECK = 256, OPT_STATE, OPT_EXAMPLE, OPT_KEYS, OPT_VERSION };
     static const struct option options[] = {
         {"config", required_argument, NULL, 'c'},
         {"check", no_argument, NULL, OPT_CHECK},
         {"state", required_argument, NULL, OPT_STATE},
         {"example", no_argument, NULL, OPT_EXAMPLE},
         {"keys", no_argument, NULL, OPT_KEYS},
-        {"json", no_argument, NULL, OPT_JSON},
+
         {"version", no_argument, NULL, OPT_VERSION},
         {"help", no_argument, NULL, 'h'},
         {0},
     };
     const char *path = NULL, *state_dir = NULL;
-    bool check = false, example = false, keys = false, json = false;
+    bool check = false, example = false, keys = false;
     for (int c; (c = getopt_long(argc, argv, "c:h", options, NULL)) != -1;) {
         switch (c) {
         case 'c':
@@ -54,9 +53,6 @@ int main(int argc, char **argv)
         case OPT_KEYS:
             keys = true;
             break;
-        case OPT_JSON:
-            json = true;
-            break;
         case OPT_VERSION:
             puts("skipalignd " SKIPALIGN_VERSION);
             return EXIT_SUCCESS;
@@ -71,8 +67,7 @@ int main(int argc, char **argv)
     if (example)
         return schema_print_example(stdout) == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
     if (keys)
-        return (json ? schema_print_keys_json(stdout) : schema_print_keys(stdout)) == 0 ? EXIT_SUCCESS
-                                                                                        : EXIT_FAILURE;
+        return schema_print_keys(stdout) == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
     if (path == NULL || optind != argc) {
         fputs(usage, stderr);
         return EXIT_FAILURE;

@@ -1,7 +1,6 @@
 #include "stream/recipe.h"
 
 #include "base/rng.h"
-#include "config/canonical.h"
 
 #include <errno.h>
 #include <math.h>
