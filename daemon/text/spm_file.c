@@ -66,7 +66,7 @@ static bool piece_type(struct slice piece, uint8_t *ret)
     while (piece.size > 0) {
         if (!take_field(&piece, &f))
             return false;
-        if (f.number == 3)
+        if (f.number == 3 && f.value >= SPM_NORMAL && f.value <= SPM_BYTE)
             *ret = (uint8_t)f.value;
     }
     return true;

@@ -2,21 +2,28 @@
  *
  * A template is five strings:
  *   begin      once, first (may be absent)
- *   system     around a system prompt; where it goes is system_place (absent: the template has no place for
- * one) user       around an instruction            assistant  around a response and a text record (ROLE_TEXT)
- * is begin, then "{content}{eos?}". In the strings all is text but {content}                  the turn's
- * text, once in each string but begin; {content trim}: without white space (ASCII) around it; {content
- * trim-end-spaces}: without spaces, only those, at its end {bos} {eos} {symbol NAME}  symbols of the
- * tokenizer; {bos?} {eos?}: nothing where the model has none
- *   {{                         a brace
+ *   system     around a system prompt; where it goes is system_place (absent: there is no place for one)
+ *   user       around an instruction
+ *   assistant  around a response
+ * A text record (ROLE_TEXT) is begin, then "{content}{eos?}".
+ *
+ * In the strings all is text but
+ *   {content}                   the turn's text, once in each string but begin
+ *   {content trim}              the same without white space (ASCII) around it
+ *   {content trim-end-spaces}   the same without spaces, only those, at its end
+ *   {bos} {eos} {symbol NAME}   symbols of the tokenizer
+ *   {bos?} {eos?}               the same, or nothing where the model has none
+ *   {{                          a brace
  * A {bos} right after a {bos} is left out, so that begin and user can both start with one.
  *
- * Text between two symbols (or a block's ends) is tokenised as one piece, turn text and template text
- * together. Labels: in `assistant`, from {content} up to and including the first symbol after it (its
- * end-of-turn), or to the end of the string if there is none; nothing else is supervised, and never a
- * document's first token. A token that holds the end of a response's header and the start of the response
- * counts as response. Blocks: instruction, response, instruction, ...: begin and system join block 0; the
- * header of a response belongs to the response. An empty system prompt is none.
+ * Text between two symbols (or a block's ends) is tokenised as one piece, turn and template text together.
+ *
+ * Labels: in `assistant`, from {content} up to and including the first symbol after it (its end-of-turn), or
+ * to the end of the string if there is none; nothing else is supervised, and never a document's first token.
+ * A token that holds the end of a response's header and the start of the response counts as response.
+ *
+ * Blocks: instruction, response, instruction, ...: begin and system join block 0; what `assistant` has before
+ * {content} belongs to the response. An empty system prompt is none.
  *
  * Built in: plain, alpaca, llama2, mistral-v1, mistral-v3, chatml (the same five strings, in template.c), and
  * those of the configuration.
@@ -45,9 +52,9 @@ struct template;
 
 /* template_compile - for one tokenizer, of which it takes a reference.
  * own, n_own: the configuration's templates.
- * Errors:     ERR_CONFIG: no such template (with the names there are and the nearest), one of the built-in
- * names for an own template, {content} missing or given twice, an unknown {...}, a symbol that neither model
- * nor special_tokens have (with what to add); -ENOMEM.
+ * Errors:     ERR_CONFIG: no such template (with the names there are and the nearest), an own template with a
+ *             built-in name, {content} missing or given twice, an unknown {...}, a symbol that neither model
+ *             nor special_tokens have (with what to add); -ENOMEM.
  */
 int template_compile(const char *name, const struct conf_template *own, uint32_t n_own, struct tokenizer *tok,
                      struct template **ret, struct err *reterr);
@@ -59,8 +66,7 @@ struct text_block {
     uint32_t supervised_start, supervised_end; /* offsets in the block; equal: none */
 };
 
-/* A rendered sample; grows as needed and is used again for the next one. Zero it first, document_fini last.
- */
+/* A rendered sample; grows as needed and serves again for the next. Zero it first, document_fini last. */
 struct document {
     int32_t *ids;
     size_t n_ids, ids_cap;
@@ -72,9 +78,9 @@ struct document {
 void document_fini(struct document *d);
 
 /* template_render - *d is emptied and filled.
- * Returns: USABLE, UNUSABLE_TEMPLATE or UNUSABLE_TOKENIZER with detail; -ENOMEM, which is not the record's
- * fault and must not pass for one. The number of tokens may exceed seq_len. Lengths: every token belongs to
- * one block, in order. */
+ * Returns: USABLE, UNUSABLE_TEMPLATE or UNUSABLE_TOKENIZER with detail; or -ENOMEM, which says nothing about
+ *          the record and must not count as a reason against it.
+ * Lengths: every token belongs to one block, in order; there may be more than seq_len. */
 int template_render(const struct template *t, const struct sample *s, struct document *d,
                     char detail[RECORD_DETAIL]);
 

@@ -22,8 +22,8 @@ struct tokenizer;
 /* tokenizer_load
  * special: symbols that a fine-tuned model added beyond its file; n of them.
  * Errors:  -errno for the file; ERR_MODEL: not a SentencePiece model or not all of one; a special token that
- * the model has under another id, an id it uses for another piece or that is far beyond its last, a name or
- * an id given twice; each with the path and what to do.
+ *          the model has under another id, an id it uses for another piece or that is far beyond its last, a
+ *          name or an id given twice; each with what to do.
  */
 int tokenizer_load(const char *path, const struct conf_special *special, uint32_t n, struct tokenizer **ret,
                    struct err *reterr);
@@ -37,14 +37,13 @@ void tokenizer_unref(struct tokenizer *t); /* NULL is fine */
 int tokenizer_encode(const struct tokenizer *t, struct slice text, int32_t **ids, size_t *cap, size_t *n,
                      struct err *reterr);
 
-/* tokenizer_symbol - id of a symbol: from special_tokens, else a control or user-defined piece of the model;
- * -1: none.
- * "{bos}" and "{eos}" are not names: ask tokenizer_bos and tokenizer_eos (-1 where the model has none). */
+/* tokenizer_symbol - id of a symbol: from special_tokens, else a control or user-defined piece; -1: none.
+ * tokenizer_bos, _eos - those that the model names so; -1: none. */
 int32_t tokenizer_symbol(const struct tokenizer *t, struct slice name);
-/* tokenizer_in_text - may tokenizer_encode give this id? */
-bool tokenizer_in_text(const struct tokenizer *t, int32_t id);
 int32_t tokenizer_bos(const struct tokenizer *t);
 int32_t tokenizer_eos(const struct tokenizer *t);
+/* tokenizer_in_text - may tokenizer_encode give this id? */
+bool tokenizer_in_text(const struct tokenizer *t, int32_t id);
 /* tokenizer_pad - the model's pad id, else eos, else unk, else 0. */
 int32_t tokenizer_pad(const struct tokenizer *t);
 /* tokenizer_vocab_size - 1 + the largest id, special tokens included. */
