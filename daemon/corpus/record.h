@@ -2,12 +2,12 @@
  *
  * What a record may be (fields renamed by conf_corpus.fields):
  *   messages           {"messages": [{"role": system|user|assistant, "content": "..."}, ...]}
- *   sharegpt           {"conversations": [{"from": system|human|user|gpt|assistant, "value": "..."}, ...]}, "system" too
- *   alpaca             {"instruction", "input" (may be empty), "output", "system"}
+ *   sharegpt           {"conversations": [{"from": system|human|user|gpt|assistant, "value": "..."}, ...]},
+ * "system" too alpaca             {"instruction", "input" (may be empty), "output", "system"}
  *   prompt_completion  {"prompt", "completion"}, each a string (or the messages list that TRL also allows)
  *   text               {"text"}; in a *.txt file each line is one
- * After parsing: at most one system turn, first; then user and assistant in turn (neighbours of one role are joined
- * with a blank line, as mistral-common does), or one ROLE_TEXT turn. A trailing user turn is allowed.
+ * After parsing: at most one system turn, first; then user and assistant in turn (neighbours of one role are
+ * joined with a blank line, as mistral-common does), or one ROLE_TEXT turn. A trailing user turn is allowed.
  */
 #ifndef SKIPALIGN_CORPUS_RECORD_H
 #define SKIPALIGN_CORPUS_RECORD_H
@@ -61,8 +61,8 @@ void record_parser_free(struct record_parser *p);
  */
 #define RECORD_PADDING 64
 #define RECORD_DETAIL 96
-enum unusable record_parse(struct record_parser *p, const struct conf_corpus *c, enum corpus_format format, int plain,
-                           struct slice text, struct sample *ret, char detail[RECORD_DETAIL]);
+enum unusable record_parse(struct record_parser *p, const struct conf_corpus *c, enum corpus_format format,
+                           int plain, struct slice text, struct sample *ret, char detail[RECORD_DETAIL]);
 
 /* record_detect - the format that a record's fields show; FORMAT_AUTO if none. */
 enum corpus_format record_detect(struct record_parser *p, const struct conf_corpus *c, struct slice text);
