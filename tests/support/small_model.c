@@ -1,4 +1,4 @@
-#include "support/small_model.h"
+#include "small_model.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
