@@ -14,28 +14,29 @@
 
 static const char usage[] =
     "usage: skipalignd -c FILE [--state DIR]     serve, in the foreground; the log goes to stderr\n"
-    "       skipalignd -c FILE --check           check the configuration, say every error, exit 0 or 78\n"
+    "       skipalignd -c FILE --check [--json]  check the configuration, say every error, exit 0 or 78\n"
     "       skipalignd --example                 print a commented configuration file\n"
-    "       skipalignd --keys                    print every configuration key with type, range, default and "
+    "       skipalignd --keys [--json]           print every configuration key with type, range, default and "
     "help\n"
     "       skipalignd --version | --help\n";
 
 int main(int argc, char **argv)
 {
-    enum { OPT_CHECK = 256, OPT_STATE, OPT_EXAMPLE, OPT_KEYS, OPT_VERSION };
+    enum { OPT_CHECK = 256, OPT_STATE, OPT_EXAMPLE, OPT_KEYS, OPT_JSON, OPT_VERSION };
     static const struct option options[] = {
         {"config", required_argument, NULL, 'c'},
         {"check", no_argument, NULL, OPT_CHECK},
         {"state", required_argument, NULL, OPT_STATE},
         {"example", no_argument, NULL, OPT_EXAMPLE},
         {"keys", no_argument, NULL, OPT_KEYS},
+        {"json", no_argument, NULL, OPT_JSON},
 
         {"version", no_argument, NULL, OPT_VERSION},
         {"help", no_argument, NULL, 'h'},
         {0},
     };
     const char *path = NULL, *state_dir = NULL;
-    bool check = false, example = false, keys = false;
+    bool check = false, example = false, keys = false, json = false;
     for (int c; (c = getopt_long(argc, argv, "c:h", options, NULL)) != -1;) {
         switch (c) {
         case 'c':
@@ -53,6 +54,9 @@ int main(int argc, char **argv)
         case OPT_KEYS:
             keys = true;
             break;
+        case OPT_JSON:
+            json = true;
+            break;
         case OPT_VERSION:
             puts("skipalignd " SKIPALIGN_VERSION);
             return EXIT_SUCCESS;
@@ -67,7 +71,7 @@ int main(int argc, char **argv)
     if (example)
         return schema_print_example(stdout) == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
     if (keys)
-        return schema_print_keys(stdout) == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+        return (json ? schema_print_keys_json : schema_print_keys)(stdout) == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
     if (path == NULL || optind != argc) {
         fputs(usage, stderr);
         return EXIT_FAILURE;
@@ -75,7 +79,14 @@ int main(int argc, char **argv)
 
     struct conf *conf = NULL;
     struct conf_errors errors = {0};
-    if (conf_load(path, &conf, &errors) != 0) {
+    int loaded = conf_load(path, &conf, &errors);
+    if (check && json) {
+        int rc = conf_errors_print_json(&errors, path, stdout);
+        conf_errors_fini(&errors);
+        conf_free(conf);
+        return rc != 0 ? EXIT_FAILURE : loaded == 0 ? EXIT_SUCCESS : EXIT_CONFIG;
+    }
+    if (loaded != 0) {
         fputs(errors.text != NULL ? errors.text : "out of memory\n", stderr);
         conf_errors_fini(&errors);
         return EXIT_CONFIG;

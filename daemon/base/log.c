@@ -28,8 +28,8 @@ static void put(int priority, const char *word, const char *fmt, va_list ap)
     if (size > sizeof line - 2)
         size = sizeof line - 2;
     for (size_t i = (size_t)n; i < size; i++)
-        if (line[i] == '\n' || line[i] == '\r')
-            line[i] = ' ';
+        if ((unsigned char)line[i] < 0x20 || line[i] == 0x7f)
+            line[i] = ' '; /* what a peer or a path may bring must not end a line or steer a terminal */
     line[size++] = '\n';
     (void)!write(STDERR_FILENO, line, size); /* one write: lines of several threads never mix */
 }

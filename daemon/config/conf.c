@@ -210,7 +210,7 @@ static int print_all(const struct visitor *v, const struct conf *c, const struct
         rc = visit_group(v, prefix, rows_of("corpora") + 1, conf_find_corpus(c, s->corpora[i].corpus));
     }
     for (uint32_t i = 0; rc == 0 && i < c->n_templates; i++)
-        if (strcmp(c->templates[i].name, s->template) == 0)
+        if (strcmp(c->templates[i].name, s->template_name) == 0)
             rc = visit_group(v, "template.", rows_of("templates") + 1, &c->templates[i]);
     return rc;
 }

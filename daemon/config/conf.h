@@ -78,7 +78,7 @@ struct conf_positions {
 };
 
 struct conf_stream {
-    char *name, *tokenizer, *template;
+    char *name, *tokenizer, *template_name;
     struct conf_share *corpora;
     uint32_t n_corpora;
     struct conf_special *special_tokens;

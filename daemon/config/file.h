@@ -11,12 +11,15 @@
 
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 
 struct conf_errors {
     char *text; /* lines, each ended by \n; NULL: none */
     uint32_t n;
 };
 void conf_errors_fini(struct conf_errors *e);
+/* conf_errors_print_json - {file, good, errors: [line, ...]}. Errors: -errno of the write. */
+int conf_errors_print_json(const struct conf_errors *e, const char *path, FILE *f);
 
 /* conf_load - read, parse, check.
  * Errors: ERR_CONFIG with *reterrors filled; -errno (also told in *reterrors) if the file cannot be read;

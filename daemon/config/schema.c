@@ -133,7 +133,7 @@ static const struct key stream_keys[] = {
     {.name = "tokenizer", .type = KEY_PATH, .batches = true, IN(conf_stream, tokenizer), RANGE(1, PATH_BYTES),
      .example = "/srv/models/yi/tokenizer.model",
      .help = "SentencePiece model file"},
-    {.name = "template", .type = KEY_NAME, .batches = true, IN(conf_stream, template), RANGE(1, 64),
+    {.name = "template", .type = KEY_NAME, .batches = true, IN(conf_stream, template_name), RANGE(1, 64),
      .example = "chatml",
      .help = "plain, alpaca, llama2, mistral-v1, mistral-v3, chatml, or one from the list of templates"},
     {.name = "corpora", .type = KEY_LIST, .batches = true, IN(conf_stream, corpora),

@@ -158,7 +158,7 @@ static void put_stream_settings(struct ctl_writer *w, const struct recipe *r)
     ctl_put_text(w, "last", last_step_names[c->last]);
     ctl_put_uint(w, "epochs", (uint64_t)c->epochs);
     ctl_put_int(w, "seed", c->seed);
-    ctl_put_text(w, "template", c->template);
+    ctl_put_text(w, "template", c->template_name);
     ctl_put_text(w, "tokenizer", tokenizer_path(r->tokenizer));
     ctl_put_text(w, "tokenizer_sha256", tokenizer_sha256(r->tokenizer));
     ctl_put_uint(w, "vocab_size", (uint64_t)tokenizer_vocab_size(r->tokenizer));

@@ -1,8 +1,6 @@
 // The one place that knows simdjson. No exception leaves it, and none is used: simdjson's error codes are,
 // and memory comes from malloc.
-#define template template_of_stream /* conf.h is C, where this is a name like any other */
 #include "corpus/record.h"
-#undef template
 
 extern "C" {
 #include "base/err.h"

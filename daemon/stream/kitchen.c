@@ -141,10 +141,12 @@ static int add_pieces(struct kitchen *k, struct window *w, const struct slot *s,
             if (system)
                 k->turns[0] = sample->turns[0];
             memcpy(k->turns + system, sample->turns + system + first, 2 * pairs * sizeof k->turns[0]);
-            enum unusable why = template_render(
-                w->recipe->template, &(struct sample){k->turns, system + 2 * pairs}, &k->doc, detail);
+            int why = template_render(w->recipe->template, &(struct sample){k->turns, system + 2 * pairs},
+                                      &k->doc, detail);
+            if (why < 0)
+                return why;
             if (why != USABLE)
-                return add_unusable(w, s, why, detail);
+                return add_unusable(w, s, (enum unusable)why, detail);
             if (k->doc.n_ids <= seq_len || pairs == 1)
                 break;
         }
@@ -221,12 +223,14 @@ static int add_slot(struct kitchen *k, struct window_order *o, uint32_t i)
                                               : err_str(-(int)read->error));
     }
     struct sample sample;
-    enum unusable why = record_parse(k->parser, corpus_conf(c), corpus_format(c), o->slots[i].plain,
-                                     (struct slice){read->data, read->size}, &sample, detail);
+    int why = record_parse(k->parser, corpus_conf(c), corpus_format(c), o->slots[i].plain,
+                           (struct slice){read->data, read->size}, &sample, detail);
     if (why == USABLE)
         why = template_render(r->template, &sample, &k->doc, detail);
+    if (why < 0)
+        return why;
     if (why != USABLE)
-        return add_unusable(w, s, why, detail);
+        return add_unusable(w, s, (enum unusable)why, detail);
     if (k->doc.n_ids > (size_t)r->conf->seq_len)
         return add_overlong(k, w, s, &sample);
     return add_document(k, w, s, 0);

@@ -78,7 +78,7 @@ int recipe_new(const struct conf *conf, const struct conf_stream *stream, struct
     }
     if ((rc = make_order(r, reterr)) != 0 || (rc = make_fingerprint(conf, r, reterr)) != 0)
         goto out_fail;
-    rc = template_compile(stream->template, conf->templates, conf->n_templates, tokenizer, &r->template,
+    rc = template_compile(stream->template_name, conf->templates, conf->n_templates, tokenizer, &r->template,
                           reterr);
     if (rc != 0) {
         (void)err_wrap(reterr, rc, "stream '%s'", stream->name);

@@ -77,7 +77,7 @@ static struct rig *rig_new(const char *state, int n_records, int bad_every)
     r->stream_conf = (struct conf_stream){
         .name = "s",
         .tokenizer = TEST_DIR "/data/sample.model",
-        .template = "plain",
+        .template_name = "plain",
         .corpora = &r->share,
         .n_corpora = 1,
         .seq_len = SEQ_LEN,
