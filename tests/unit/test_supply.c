@@ -19,6 +19,8 @@
 
 enum { RECORDS = 2600, SEQ_LEN = 256, BATCH = 8 };
 
+static char numbers[] = "numbers", stream_name[] = "s", model[] = TEST_DIR "/data/sample.model",
+            plain[] = "plain";
 static char folder[] = "/tmp/skipalign-supply-XXXXXX";
 
 struct rig {
@@ -72,12 +74,12 @@ static struct rig *rig_new(const char *state, int n_records, int bad_every)
         write_corpus(r->path, n_records, bad_every);
     r->paths[0] = r->path;
     r->corpus_conf =
-        (struct conf_corpus){.name = "numbers", .paths = r->paths, .n_paths = 1, .format = FORMAT_MESSAGES};
-    r->share = (struct conf_share){.corpus = "numbers", .repeat = 1};
+        (struct conf_corpus){.name = numbers, .paths = r->paths, .n_paths = 1, .format = FORMAT_MESSAGES};
+    r->share = (struct conf_share){.corpus = numbers, .repeat = 1};
     r->stream_conf = (struct conf_stream){
-        .name = "s",
-        .tokenizer = TEST_DIR "/data/sample.model",
-        .template_name = "plain",
+        .name = stream_name,
+        .tokenizer = model,
+        .template_name = plain,
         .corpora = &r->share,
         .n_corpora = 1,
         .seq_len = SEQ_LEN,
