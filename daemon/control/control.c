@@ -13,9 +13,10 @@
 
 #define MESSAGE_MAX \
     (1 << 20) /* bytes; libzmq hangs up on more, what is between this and CTL_REQUEST_MAX gets an error */
-#define QUEUE_MAX 16   /* messages a client may have on its way, each direction */
-#define WAITING_MAX 16 /* requests that wait for a step at one time */
-#define AGAIN_MS 10    /* how often those look */
+#define QUEUE_MAX 64  /* messages a client may have on its way, each direction; it loses replies beyond that \
+                       */
+#define WAITING_MAX 8 /* requests that wait for a step at one time */
+#define AGAIN_MS 10   /* how often those look */
 #define LINGER_MS 1000
 
 /* Where a reply goes: a ROUTER puts the peer's name before each message, a REQ an empty frame after it. */

@@ -13,7 +13,7 @@
 #include <string.h>
 
 #define PATIENCE_S 30
-#define TOKENS_MAX (1 << 20) /* of the rows shown: what the reply may grow to */
+#define TOKENS_MAX (1 << 18) /* of several rows: what the reply may grow to */
 
 enum {
     ARG_STREAM,
