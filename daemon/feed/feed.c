@@ -14,6 +14,7 @@
 #include <string.h>
 
 #define LINGER_MS 1000            /* for what is on its way when the feed stops */
+#define POOL_PART 16              /* this part of the memory may lie ready for the next frames */
 #define DRAIN_LOOK_NS 10000000ull /* how often to look what has gone out: nothing tells */
 
 struct call {
@@ -23,11 +24,11 @@ struct call {
     struct call *next;
 };
 
-/* The first step of a stream, asked for at the start so that readiness can be told before anyone comes. */
-struct first {
+/* A stream and its first step, asked for at the start so that readiness can be told before anyone comes. */
+struct served {
     struct stream *stream;
-    struct step *step; /* NULL once it has been seen */
-    bool said_failed;
+    struct step *first; /* NULL once it has been seen */
+    bool told_end, told_failure;
 };
 
 struct feed {
@@ -37,11 +38,12 @@ struct feed {
     struct router router;
     struct xpub xpub;
     struct taps taps;
+    struct frame_pool *pool;
     struct share *share;
     struct supply *supply;
     struct consumers *consumers;
     struct tally *tally;
-    struct first *firsts; /* [setup.n_recipes] */
+    struct served *served; /* [setup.n_recipes] */
     bool stopping, draining;
     char listen[256], subscribe[256]; /* as bound; constant once started */
     /* Between threads, under lock. */
@@ -87,26 +89,29 @@ static void run_calls(struct feed *f)
 
 /* ---- the thread's life ---- */
 
-static void say_failed(struct feed *f, const struct stream *st)
-{
-    for (uint32_t i = 0; i < f->setup.n_recipes; i++) {
-        struct first *first = &f->firsts[i];
-        if (first->stream != st || first->said_failed)
-            continue;
-        first->said_failed = true;
-        log_error("stream '%s' has failed and is not served any more: %s", stream_recipe(st)->conf->name,
-                  stream_failure(st));
-    }
-}
-
 static void step_changed(void *arg, struct step *step)
 {
     struct feed *f = arg;
     share_step_changed(f->share, step);
-    if (step->state == STEP_END || step->state == STEP_FAILED)
-        consumers_wake(f->consumers, step->stream);
-    if (step->state == STEP_FAILED)
-        say_failed(f, step->stream);
+}
+
+/* The end of a stream, or its failure, is news to consumers that have nothing wanted at the moment, too. */
+static void look_for_ends(struct feed *f)
+{
+    for (uint32_t i = 0; i < f->setup.n_recipes; i++) {
+        struct served *served = &f->served[i];
+        const char *failure = stream_failure(served->stream);
+        if (!served->told_end && stream_steps(served->stream) != STREAM_UNKNOWN) {
+            served->told_end = true;
+            consumers_wake(f->consumers, served->stream);
+        }
+        if (!served->told_failure && failure != NULL) {
+            served->told_failure = true;
+            consumers_wake(f->consumers, served->stream);
+            log_error("stream '%s' has failed and is not served any more: %s",
+                      stream_recipe(served->stream)->conf->name, failure);
+        }
+    }
 }
 
 static void batch_sent(void *arg, struct stream *st, uint64_t step)
@@ -123,8 +128,8 @@ static int add_streams(struct feed *f, struct err *reterr)
         int rc = supply_add(f->supply, s->recipes[i], s->state_dir, &st, reterr);
         if (rc != 0)
             return rc;
-        f->firsts[i] = (struct first){.stream = st, .step = supply_step(f->supply, st, 0)};
-        if (f->firsts[i].step == NULL)
+        f->served[i] = (struct served){.stream = st, .first = supply_step(f->supply, st, 0)};
+        if (f->served[i].first == NULL)
             return err_sys(reterr, -ENOMEM, "stream '%s'", s->recipes[i]->conf->name);
     }
     return 0;
@@ -134,12 +139,13 @@ static int set_up(struct feed *f, struct err *reterr)
 {
     const struct feed_setup *s = &f->setup;
     f->context = zmq_ctx_new();
-    f->share = share_new(s->workers);
+    f->pool = frame_pool_new(s->memory / POOL_PART);
+    f->share = f->pool != NULL ? share_new(s->workers, f->pool) : NULL;
     f->tally = calloc(1, sizeof *f->tally);
-    f->firsts = calloc(s->n_recipes + 1, sizeof *f->firsts);
+    f->served = calloc(s->n_recipes + 1, sizeof *f->served);
     if (f->share != NULL && f->tally != NULL)
         f->consumers = consumers_new(f->share, f->tally, s->memory / 2);
-    if (f->context == NULL || f->firsts == NULL || f->consumers == NULL)
+    if (f->context == NULL || f->served == NULL || f->consumers == NULL)
         return err_sys(reterr, -ENOMEM, "feed");
     f->tally->stats.start_ns = clock_ns();
     f->consumers->sent = batch_sent;
@@ -163,11 +169,11 @@ static int set_up(struct feed *f, struct err *reterr)
     return rc;
 }
 
-static void drop_first(struct feed *f, struct first *first)
+static void drop_first(struct feed *f, struct served *served)
 {
-    if (first->step != NULL)
-        supply_step_unref(f->supply, first->step);
-    first->step = NULL;
+    if (served->first != NULL)
+        supply_step_unref(f->supply, served->first);
+    served->first = NULL;
 }
 
 /* Frames that are being written hold steps: nothing is freed before the last one is done. */
@@ -184,8 +190,8 @@ static void tear_down(struct feed *f)
 {
     consumers_free(f->consumers);
     taps_fini(&f->taps);
-    for (uint32_t i = 0; f->firsts != NULL && i < f->setup.n_recipes; i++)
-        drop_first(f, &f->firsts[i]);
+    for (uint32_t i = 0; f->served != NULL && i < f->setup.n_recipes; i++)
+        drop_first(f, &f->served[i]);
     if (f->share != NULL)
         wait_for_workers(f);
     supply_stop(f->supply);
@@ -193,8 +199,9 @@ static void tear_down(struct feed *f)
     door_close(&f->router.door, LINGER_MS);
     door_close(&f->xpub.door, LINGER_MS);
     if (f->context != NULL)
-        (void)zmq_ctx_term(f->context);
-    free(f->firsts);
+        (void)zmq_ctx_term(f->context); /* lets go of what is still on its way */
+    frame_pool_free(f->pool);
+    free(f->served);
     free(f->tally);
 }
 
@@ -248,6 +255,7 @@ static void serve(struct feed *f)
         consumers_run(f->consumers, clock_ns());
         taps_run(&f->taps);
         share_run(f->share);
+        look_for_ends(f);
         if (f->draining)
             look_if_drained(f);
     }
@@ -365,16 +373,16 @@ static void ready_call(struct feed *f, void *arg)
     struct ready_call *call = arg;
     call->ret = 1;
     for (uint32_t i = 0; i < f->setup.n_recipes; i++) {
-        struct first *first = &f->firsts[i];
-        if (stream_failure(first->stream) != NULL) {
+        struct served *served = &f->served[i];
+        if (stream_failure(served->stream) != NULL) {
             call->ret = err_set(call->err, ERR_UNUSABLE, "stream '%s': %s",
-                                stream_recipe(first->stream)->conf->name, stream_failure(first->stream));
+                                stream_recipe(served->stream)->conf->name, stream_failure(served->stream));
             return;
         }
-        if (first->step != NULL && first->step->state == STEP_PENDING)
+        if (served->first != NULL && served->first->state == STEP_PENDING)
             call->ret = 0;
         else
-            drop_first(f, first);
+            drop_first(f, served);
     }
 }
 

@@ -25,6 +25,7 @@ struct batch {
 struct share {
     struct workers *workers;
     struct supply *supply;
+    struct frame_pool *pool;
     uint32_t n_making;
     TAILQ_HEAD(, batch) todo;                  /* their steps left STEP_PENDING */
     LIST_HEAD(bucket, batch) buckets[BUCKETS]; /* by stream and step */
@@ -37,12 +38,13 @@ static struct bucket *bucket_of(struct share *s, const struct stream *st, uint64
 }
 _Static_assert(BUCKETS == 1 << (64 - 52), "bucket_of takes the upper bits");
 
-struct share *share_new(struct workers *w)
+struct share *share_new(struct workers *w, struct frame_pool *pool)
 {
     struct share *s = calloc(1, sizeof *s);
     if (s == NULL)
         return NULL;
     s->workers = w;
+    s->pool = pool;
     TAILQ_INIT(&s->todo);
     return s;
 }
@@ -103,7 +105,7 @@ static void write_frame(struct job *job, void *scratch)
 {
     struct batch *b = (struct batch *)((char *)job - offsetof(struct batch, job));
     (void)scratch;
-    b->rc = frame_write(b->step, SHARE_GENERATION, b->world, b->rank, &b->frame);
+    b->rc = frame_write(b->share->pool, b->step, SHARE_GENERATION, b->world, b->rank, &b->frame);
 }
 
 static void frame_written(struct job *job)
