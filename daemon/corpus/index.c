@@ -180,14 +180,24 @@ static int flush(struct writer *w, struct err *reterr)
     return 0;
 }
 
-static int on_record(void *arg, uint64_t offset, struct err *reterr)
+static int on_records(void *arg, uint64_t base, const uint32_t *starts, uint32_t n, struct err *reterr)
 {
     struct writer *w = arg;
-    if (w->n_records == RECORDS_MAX)
+    if (n > RECORDS_MAX - w->n_records)
         return err_set(reterr, ERR_LIMIT, "more than %u records; divide the corpus", RECORDS_MAX);
-    w->buffer[w->n_buffered++] = offset;
-    w->n_records++;
-    return w->n_buffered < BUFFER_OFFSETS ? 0 : flush(w, reterr);
+    w->n_records += n;
+    while (n > 0) {
+        uint32_t room = BUFFER_OFFSETS - w->n_buffered, k = n < room ? n : room;
+        for (uint32_t i = 0; i < k; i++)
+            w->buffer[w->n_buffered + i] = base + starts[i];
+        w->n_buffered += k;
+        starts += k;
+        n -= k;
+        int rc = w->n_buffered < BUFFER_OFFSETS ? 0 : flush(w, reterr);
+        if (rc != 0)
+            return rc;
+    }
+    return 0;
 }
 
 static int on_file_end(void *arg, uint32_t file, uint64_t content_end, struct err *reterr)
@@ -287,7 +297,7 @@ int index_build(const char *path, const struct catalog *c, enum io_kind io,
         goto out_free;
     }
     rc = scan_files(c, io,
-                    &(struct scan_sink){.record = on_record,
+                    &(struct scan_sink){.records = on_records,
                                         .file_end = on_file_end,
                                         .progress = progress,
                                         .arg = &w,

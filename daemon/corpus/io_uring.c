@@ -41,7 +41,7 @@ static const char *likely_cause(int rc)
         return "RLIMIT_MEMLOCK is too low for its queues (systemd: LimitMEMLOCK=)";
     if (rc == -EOPNOTSUPP)
         return "the kernel is too old: 5.6 is needed";
-    return "this is not a usual cause";
+    return "no usual cause";
 }
 
 static int probe(struct io_uring *ring)

@@ -1,6 +1,7 @@
 #include "corpus/scan.h"
 
 #include "corpus/io.h"
+#include "corpus/newline.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -10,9 +11,11 @@
 #include <string.h>
 #include <sys/mman.h>
 
-/* Two stripes a thread: both fit a level-2 cache, and one is read while the other is looked at. */
+/* Small enough for a level-2 cache, for a stripe is looked at right after it was copied there; smaller ones
+ * cost more in taking turns. While a thread looks at its stripe, the disk is kept busy by the others and by
+ * reading ahead. */
 #define STRIPE_SIZE (256u << 10)
-#define READ_SIZE (128u << 10)
+#define READ_SIZE (64u << 10)
 #define READS (STRIPE_SIZE / READ_SIZE)
 /* More threads than this only wait for memory. */
 #define THREADS_MAX 4u
@@ -24,17 +27,18 @@ struct stripe {
     uint64_t number; /* turn */
     uint64_t offset; /* in the file */
     char *data;
-    uint32_t file, size, n_reading, error;
+    uint32_t file, size, error;
     bool last; /* of its file */
 };
 
-/* What a look at one stripe alone tells about its lines. */
-struct lines {
+/* What one stripe tells. */
+struct starts {
+    /* Of lines: */
     bool head_blank; /* up to the first line end there is white space only */
     bool any_end;    /* there is a line end */
     uint64_t tail;   /* start of a last line that is blank so far, relative to the stripe; NONE: it is not */
     uint32_t n;
-    uint32_t *starts; /* of lines that start in the stripe and are not blank */
+    uint32_t *list; /* of records that start in the stripe, relative to it; room for one a byte */
 };
 
 /* Where the turns stand in a file. */
@@ -81,32 +85,33 @@ static bool is_blank(const char *p, const char *end)
     return p == end;
 }
 
-static void find_lines(const struct stripe *s, struct lines *l)
+static void find_lines(const struct stripe *s, struct starts *l)
 {
-    const char *end = s->data + s->size, *p = memchr(s->data, '\n', s->size);
+    /* The list first holds where lines end, and then, never faster, where those that are not blank start. */
+    uint32_t n_ends = newline_find(s->data, s->size, l->list), end = n_ends > 0 ? l->list[0] : s->size;
     l->n = 0;
     l->tail = NONE;
-    l->any_end = p != NULL;
-    l->head_blank = is_blank(s->data, p != NULL ? p : end);
-    while (p != NULL) {
-        const char *start = p + 1;
-        p = memchr(start, '\n', (size_t)(end - start));
-        if (!is_blank(start, p != NULL ? p : end))
-            l->starts[l->n++] = (uint32_t)(start - s->data);
-        else if (p == NULL)
-            l->tail = (uint64_t)(start - s->data);
+    l->any_end = n_ends > 0;
+    l->head_blank = is_blank(s->data, s->data + end);
+    for (uint32_t i = 1; i <= n_ends; i++) {
+        uint32_t start = end + 1;
+        end = i < n_ends ? l->list[i] : s->size;
+        if (!is_blank(s->data + start, s->data + end))
+            l->list[l->n++] = start;
+        else if (i == n_ends)
+            l->tail = start;
     }
 }
 
-static int tell_lines(struct scan *sc, const struct stripe *s, const struct lines *l, struct err *reterr)
+static int tell_lines(struct scan *sc, const struct stripe *s, const struct starts *l, struct err *reterr)
 {
     int rc = 0;
     if (!l->head_blank && sc->place.pending != NONE) {
-        rc = sc->sink->record(sc->sink->arg, sc->place.pending, reterr);
+        rc = sc->sink->records(sc->sink->arg, sc->place.pending, &(uint32_t){0}, 1, reterr);
         sc->place.pending = NONE;
     }
-    for (uint32_t i = 0; i < l->n && rc == 0; i++)
-        rc = sc->sink->record(sc->sink->arg, s->offset + l->starts[i], reterr);
+    if (rc == 0)
+        rc = sc->sink->records(sc->sink->arg, s->offset, l->list, l->n, reterr);
     if (l->any_end)
         sc->place.pending = l->tail == NONE ? NONE : s->offset + l->tail;
     return rc;
@@ -132,23 +137,15 @@ static const char *string_end(struct place *a, const char *p, const char *end)
     }
 }
 
-static int array_byte(struct scan *sc, const struct stripe *s, const char *p, struct err *reterr)
+/* A byte outside of strings that is not white space; false: one after the end of the array. */
+static bool array_byte(struct place *a, const struct stripe *s, const char *p, struct starts *l)
 {
-    struct place *a = &sc->place;
-    const char *path = sc->catalog->files[s->file].path;
-    uint64_t offset = s->offset + (uint64_t)(p - s->data);
     if (a->closed)
-        return err_set(
-            reterr, ERR_FORMAT,
-            "%s: byte %llu: there is more after the end of the JSON array; one array, or one record a line "
-            "(JSONL), is wanted",
-            path, (unsigned long long)offset);
+        return false;
     if (a->depth == 1 && a->wanted && *p != ',' && *p != ']') {
         a->wanted = false;
-        a->element = offset;
-        int rc = sc->sink->record(sc->sink->arg, offset, reterr);
-        if (rc != 0)
-            return rc;
+        a->element = s->offset + (uint64_t)(p - s->data);
+        l->list[l->n++] = (uint32_t)(p - s->data);
     }
     switch (*p) {
     case '"':
@@ -161,7 +158,7 @@ static int array_byte(struct scan *sc, const struct stripe *s, const char *p, st
     case ']':
     case '}':
         a->closed = --a->depth == 0;
-        a->end = offset;
+        a->end = s->offset + (uint64_t)(p - s->data);
         break;
     case ',':
         a->wanted = a->depth == 1;
@@ -169,30 +166,30 @@ static int array_byte(struct scan *sc, const struct stripe *s, const char *p, st
     default:
         break;
     }
-    return 0;
+    return true;
 }
 
-static int tell_array(struct scan *sc, const struct stripe *s, struct err *reterr)
+static int tell_array(struct scan *sc, const struct stripe *s, struct starts *l, struct err *reterr)
 {
     struct place *a = &sc->place;
     const char *p = s->data, *end = p + s->size;
+    l->n = 0;
     while (p < end) {
         if (a->in_string) {
-            const char *q = string_end(a, p, end);
-            if (q == NULL)
-                return 0;
+            p = string_end(a, p, end);
+            if (p == NULL)
+                break;
             a->in_string = false;
-            p = q + 1;
-            continue;
-        }
-        if (!is_space(*p)) {
-            int rc = array_byte(sc, s, p, reterr);
-            if (rc != 0)
-                return rc;
+        } else if (!is_space(*p) && !array_byte(a, s, p, l)) {
+            return err_set(
+                reterr, ERR_FORMAT,
+                "%s: byte %llu: there is more after the end of the JSON array; one array, or one record a "
+                "line (JSONL), is wanted",
+                sc->catalog->files[s->file].path, (unsigned long long)(s->offset + (uint64_t)(p - s->data)));
         }
         p++;
     }
-    return 0;
+    return sc->sink->records(sc->sink->arg, s->offset, l->list, l->n, reterr);
 }
 
 static int end_file(struct scan *sc, const struct stripe *s, struct err *reterr)
@@ -212,7 +209,7 @@ static int end_file(struct scan *sc, const struct stripe *s, struct err *reterr)
                               reterr);
 }
 
-static int tell(struct scan *sc, const struct stripe *s, const struct lines *l, struct err *reterr)
+static int tell(struct scan *sc, const struct stripe *s, struct starts *l, struct err *reterr)
 {
     const struct catalog_file *f = &sc->catalog->files[s->file];
     if (s->error == ENODATA)
@@ -223,7 +220,7 @@ static int tell(struct scan *sc, const struct stripe *s, const struct lines *l, 
                        (unsigned long long)s->offset);
     if (s->offset == f->start)
         sc->place = (struct place){.pending = f->start, .element = NONE};
-    int rc = f->container == CONTAINER_ARRAY ? tell_array(sc, s, reterr) : tell_lines(sc, s, l, reterr);
+    int rc = f->container == CONTAINER_ARRAY ? tell_array(sc, s, l, reterr) : tell_lines(sc, s, l, reterr);
     return rc == 0 && s->last ? end_file(sc, s, reterr) : rc;
 }
 
@@ -250,31 +247,23 @@ static bool take_stripe(struct scan *sc, struct stripe *s)
 
 static void read_stripe(struct io *io, int fd, struct stripe *s)
 {
+    struct io_done done[READS];
     s->error = 0;
-    s->n_reading = 0;
-    for (uint32_t at = 0; at < s->size; at += READ_SIZE, s->n_reading++) {
+    for (uint32_t at = 0; at < s->size; at += READ_SIZE) {
         uint32_t size = s->size - at < READ_SIZE ? s->size - at : READ_SIZE;
-        io_queue(io, &(struct io_read){
-                         .fd = fd, .size = size, .offset = s->offset + at, .data = s->data + at, .owner = s});
+        io_queue(io,
+                 &(struct io_read){.fd = fd, .size = size, .offset = s->offset + at, .data = s->data + at});
     }
-}
-
-static void wait_for_stripe(struct io *io, const struct stripe *s)
-{
-    struct io_done done[2 * READS];
-    while (s->n_reading > 0) {
-        uint32_t n = io_collect(io, done, 2 * READS);
-        for (uint32_t i = 0; i < n; i++) {
-            struct stripe *ended = done[i].owner;
-            ended->n_reading--;
+    while (io_in_flight(io) > 0) {
+        uint32_t n = io_collect(io, done, READS);
+        for (uint32_t i = 0; i < n; i++)
             if (done[i].error != 0)
-                ended->error = done[i].error;
-        }
+                s->error = done[i].error;
     }
 }
 
 /* Wait for the stripe's turn, tell what is in it, and pass the turn on. False: the scan is over. */
-static bool take_turn(struct worker *w, const struct stripe *s, const struct lines *l)
+static bool take_turn(struct worker *w, const struct stripe *s, struct starts *l)
 {
     struct scan *sc = w->scan;
     struct err err;
@@ -308,27 +297,17 @@ static bool take_turn(struct worker *w, const struct stripe *s, const struct lin
     return false;
 }
 
-static void scan_stripes(struct worker *w, struct io *io, char *memory, uint32_t *starts)
+static void scan_stripes(struct worker *w, struct io *io, char *memory, uint32_t *list)
 {
-    struct stripe stripes[2] = {{.data = memory}, {.data = memory + STRIPE_SIZE}};
-    struct stripe *current = &stripes[0], *next = &stripes[1];
-    struct lines lines = {.starts = starts};
     const struct catalog *c = w->scan->catalog;
-    bool more = take_stripe(w->scan, current);
-    if (more)
-        read_stripe(io, c->files[current->file].fd, current);
-    while (more) {
-        more = take_stripe(w->scan, next);
-        if (more)
-            read_stripe(io, c->files[next->file].fd, next);
-        wait_for_stripe(io, current);
-        if (current->error == 0 && c->files[current->file].container != CONTAINER_ARRAY)
-            find_lines(current, &lines);
-        if (!take_turn(w, current, &lines))
-            break;
-        struct stripe *swap = current;
-        current = next;
-        next = swap;
+    struct stripe s = {.data = memory};
+    struct starts starts = {.list = list};
+    bool more = true;
+    while (more && take_stripe(w->scan, &s)) {
+        read_stripe(io, c->files[s.file].fd, &s);
+        if (s.error == 0 && c->files[s.file].container != CONTAINER_ARRAY)
+            find_lines(&s, &starts);
+        more = take_turn(w, &s, &starts);
     }
 }
 
@@ -340,23 +319,22 @@ static void *worker_run(void *arg)
     enum io_kind kind;
     struct err err;
     int rc = 0;
-    /* A record takes two bytes at least, with its line end. */
-    uint32_t *starts = malloc((STRIPE_SIZE / 2 + 1) * sizeof *starts);
-    char *memory = mmap(NULL, 2 * STRIPE_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (starts == NULL || memory == MAP_FAILED) {
+    uint32_t *list = malloc(STRIPE_SIZE * sizeof *list);
+    char *memory = mmap(NULL, STRIPE_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (list == NULL || memory == MAP_FAILED) {
         rc = err_sys(&err, -ENOMEM, "reading files");
         goto out;
     }
-    rc = io_open(sc->io, 2 * READS, &io, &kind, &err);
+    rc = io_open(sc->io, READS, &io, &kind, &err);
     if (rc != 0)
         goto out;
-    io_register(io, memory, 2 * STRIPE_SIZE);
-    scan_stripes(w, io, memory, starts);
+    io_register(io, memory, STRIPE_SIZE);
+    scan_stripes(w, io, memory, list);
 out:
     io_close(io);
     if (memory != MAP_FAILED)
-        (void)munmap(memory, 2 * STRIPE_SIZE);
-    free(starts);
+        (void)munmap(memory, STRIPE_SIZE);
+    free(list);
     if (rc != 0) {
         (void)pthread_mutex_lock(&sc->lock);
         if (sc->rc == 0) {

@@ -3,7 +3,7 @@
  * A file is read in stripes, by io_uring where it is allowed; threads read stripes and look for line ends
  * side by side, and take turns, in the order of the stripes, to say what they found. A JSON array is followed
  * in those turns, by a small state machine over strings, escapes and depth; no part of it is ever held beyond
- * the stripe. Memory is fixed: two stripes a thread.
+ * the stripe. Memory is fixed: a stripe a thread, and where records start in it.
  */
 #ifndef SKIPALIGN_CORPUS_SCAN_H
 #define SKIPALIGN_CORPUS_SCAN_H
@@ -13,7 +13,8 @@
 /* What a scan tells, in file order; never two calls at once, but on any thread. A return other than 0 ends
  * the scan, with *reterr filled by the callee. */
 struct scan_sink {
-    int (*record)(void *arg, uint64_t offset, struct err *reterr);
+    /* n records that start at base + starts[0], base + starts[1], ... */
+    int (*records)(void *arg, uint64_t base, const uint32_t *starts, uint32_t n, struct err *reterr);
     /* after the records of a file: where its last one ends */
     int (*file_end)(void *arg, uint32_t file, uint64_t content_end, struct err *reterr);
     int (*progress)(void *arg, uint64_t done, uint64_t all); /* on the caller's thread; may be NULL */

@@ -4,12 +4,17 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -269,15 +274,64 @@ static void test_end_of_file_and_bad_fd(void **state)
     (void)close(fd);
 }
 
-static void test_auto_says_why_it_fell_back(void **state)
+/* ---- where the kernel says no: in a child, for a seccomp filter stays until the process ends ---- */
+
+static void forbid_io_uring(int error)
 {
-    (void)state;
+    struct sock_filter code[] = {
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_io_uring_setup, 0, 1),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | (uint32_t)error),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+    };
+    const struct sock_fprog program = {.len = sizeof code / sizeof *code, .filter = code};
+    if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 ||
+        prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) != 0)
+        _exit(70);
+}
+
+/* What the child found wrong, by line; 0: nothing. */
+static int child_falls_back(int fd, int error, const char *why)
+{
     struct io *io = NULL;
-    enum io_kind became;
+    enum io_kind became = IO_AUTO;
     struct err err;
-    assert_int_equal(io_open(IO_AUTO, 4, &io, &became, &err), 0);
-    assert_int_equal(err.text[0] == '\0', became == IO_URING);
+    struct io_done done;
+    char got[5];
+    forbid_io_uring(error);
+    if (io_open(IO_URING, 4, &io, &became, &err) != -error || io != NULL || strstr(err.text, why) == NULL)
+        return 1;
+    if (io_open(IO_AUTO, 4, &io, &became, &err) != 0 || became != IO_PREAD || strstr(err.text, why) == NULL)
+        return 2;
+    io_queue(io, &(struct io_read){.fd = fd, .size = 5, .data = got});
+    if (io_collect(io, &done, 1) != 1 || done.error != 0 || memcmp(got, "hello", 5) != 0)
+        return 3;
     io_close(io);
+    return 0;
+}
+
+static void test_refused_by_the_kernel(void **state)
+{
+    static const struct {
+        int error;
+        const char *why;
+    } cases[] = {{EPERM, "io_uring is refused"},
+                 {EACCES, "seccomp"},
+                 {ENOSYS, "kernel is too old"},
+                 {ENOMEM, "RLIMIT_MEMLOCK"},
+                 {EMFILE, "Too many open"}};
+    int fd = open(folder_write_text(*state, "f", "hello"), O_RDONLY | O_CLOEXEC);
+    assert_true(fd >= 0);
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        int status;
+        pid_t child = fork();
+        assert_true(child >= 0);
+        if (child == 0)
+            _exit(child_falls_back(fd, cases[i].error, cases[i].why));
+        assert_int_equal(waitpid(child, &status, 0), child);
+        assert_int_equal(status, 0);
+    }
+    (void)close(fd);
 }
 
 int main(void)
@@ -290,7 +344,7 @@ int main(void)
         cmocka_unit_test(test_close_waits),
         cmocka_unit_test_setup_teardown(test_reads_are_the_files_bytes, folder_new, folder_free),
         cmocka_unit_test_setup_teardown(test_end_of_file_and_bad_fd, folder_new, folder_free),
-        cmocka_unit_test(test_auto_says_why_it_fell_back),
+        cmocka_unit_test_setup_teardown(test_refused_by_the_kernel, folder_new, folder_free),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
