@@ -462,6 +462,11 @@ int conf_parse(const char *path, const char *text, size_t size, struct conf **re
     const char *slash = strrchr(path, '/');
     struct conf *c = calloc(1, sizeof *c);
     report_init(&w.report, path);
+    /* libyaml takes a byte order mark for a column, and what stands below it for less indented. */
+    if (size >= 3 && memcmp(text, "\xef\xbb\xbf", 3) == 0) {
+        text += 3;
+        size -= 3;
+    }
     if (slash != NULL)
         w.folder = slash == path ? strdup("/.") : strndup(path, (size_t)(slash - path));
     if (c == NULL || (c->path = strdup(path)) == NULL || (slash != NULL && w.folder == NULL))
