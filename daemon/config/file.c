@@ -37,10 +37,11 @@ static struct mark mark_of(yaml_mark_t m)
     return (struct mark){(uint32_t)m.line + 1, (uint32_t)m.column + 1};
 }
 
-/* built - count what the file has us allocate; false: too much, which is said once and ends the walk. */
+/* built - count what the file has us allocate; false ends the walk: too much, which is said, or nobody wants
+ * to read more errors. */
 static bool built(struct walk *w, uint32_t place, size_t bytes)
 {
-    if (w->built > BUILT_BYTES || w->report.rc != 0)
+    if (w->built > BUILT_BYTES || w->report.rc != 0 || w->report.more)
         return false;
     w->built += bytes;
     if (w->built <= BUILT_BYTES)

@@ -9,9 +9,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* More lines than this help nobody, and a file can be made to have one wrong key every three bytes. */
-#define ISSUES_MAX 200
-
 void report_init(struct report *r, const char *path)
 {
     *r = (struct report){.path = path};
@@ -39,8 +36,6 @@ uint32_t report_place(struct report *r, struct place place)
 
 uint32_t report_find(const struct report *r, const void *field)
 {
-    if (r->n_issues >= ISSUES_MAX)
-        return 0; /* of what will not be shown */
     for (size_t i = 1; i < r->n_places; i++) {
         const struct place *p = &r->places[i];
         /* A group and an element of a list begin where their first field does. */
@@ -68,9 +63,10 @@ static void add(struct report *r, uint32_t place, struct mark mark, const char *
 {
     if (r->rc != 0)
         return;
-    r->n++;
-    if (r->n_issues >= ISSUES_MAX)
+    if (r->n_issues == REPORT_MAX) {
+        r->more = true;
         return;
+    }
     r->rc = array_grow(&r->issues, &r->issues_cap, r->n_issues + 1);
     if (r->rc != 0)
         return;
@@ -137,7 +133,7 @@ int report_take(struct report *r, struct conf_errors *ret)
 {
     if (r->rc != 0)
         return r->rc;
-    if (r->n == 0)
+    if (r->n_issues == 0)
         return 0;
     qsort(r->issues, r->n_issues, sizeof *r->issues, by_mark);
     char *text = NULL;
@@ -147,13 +143,13 @@ int report_take(struct report *r, struct conf_errors *ret)
         return -ENOMEM;
     for (size_t i = 0; i < r->n_issues; i++)
         fputs(r->issues[i].text, f);
-    if (r->n > r->n_issues)
-        fprintf(f, "%s: %zu more errors are not shown\n", r->path, r->n - r->n_issues);
+    if (r->more)
+        fprintf(f, "%s: there are more errors; these are %d of them\n", r->path, REPORT_MAX);
     if (fclose(f) != 0) {
         free(text);
         return -ENOMEM;
     }
-    *ret = (struct conf_errors){.text = text, .n = r->n};
+    *ret = (struct conf_errors){.text = text, .n = (uint32_t)r->n_issues};
     return ERR_CONFIG;
 }
 

@@ -36,13 +36,16 @@ struct issue {
     char *text;
 };
 
+/* More lines help nobody, and a file can be made to have one wrong key every three bytes. */
+#define REPORT_MAX 200
+
 struct report {
     const char *path;
     struct place *places;
     size_t n_places, places_cap;
     struct issue *issues;
-    size_t n_issues, issues_cap; /* kept; no more than a person would read */
-    uint32_t n;                  /* found */
+    size_t n_issues, issues_cap;
+    bool more; /* than REPORT_MAX */
     int rc;
 };
 
