@@ -191,6 +191,10 @@ static int open_file(struct catalog_file *f, enum corpus_format format, struct e
         return err_set(reterr, -EINVAL, "%s: is not a regular file", f->path);
     if (st.st_size == 0)
         return err_set(reterr, ERR_FORMAT, "%s: is empty; remove it from the corpus", f->path);
+    /* From here on a read may wait: io_uring of older kernels answers EAGAIN instead for a file that says
+     * otherwise. */
+    if (fcntl(f->fd, F_SETFL, 0) != 0)
+        return err_sys(reterr, -errno, "%s", f->path);
     f->size = f->seen_size = (uint64_t)st.st_size;
     f->mtime_ns = f->seen_mtime_ns = mtime_ns(&st);
     f->inode = (uint64_t)st.st_ino;

@@ -4,7 +4,9 @@
  * the files and settles the format. Afterwards the object is immutable but for the result of corpus_check.
  *
  * Records are numbered from 0 in file order (files sorted by name). A record's extent is the bytes of one JSONL line,
- * one element of a JSON array or one line of a text file; it may have white space and a comma around it.
+ * one element of a JSON array or one line of a text file; it may have white space and a comma around it. A file is one
+ * JSON array if its first byte that is not white space is '['; its lines are text if it is named *.txt and the format is
+ * text or auto; else it is JSONL. Blank lines are no records.
  *
  * Owner:   the caller of corpus_open, who frees it after all readers are done.   Threads: any, once open.
  */
@@ -28,8 +30,9 @@ struct corpus_extent {
 };
 
 /* corpus_open
- * io:       how to scan.   state_dir: holds corpora/NAME.index afterwards.
- * progress: called now and then with bytes done of all; may be NULL; a return other than 0 cancels (ERR_CANCELLED).
+ * conf:     borrowed until corpus_close.   io: how to scan.   state_dir: holds corpora/NAME.index afterwards.
+ * progress: called now and then, on the caller's thread, with bytes done of all; may be NULL; a return other than 0
+ *           cancels (ERR_CANCELLED).
  * Errors:   what, which file, what to do: no file matches, unreadable, a directory, empty, not JSON, a JSON array cut
  *           short, compressed (not read yet), state_dir not writable, no space, format not recognised.
  */

@@ -355,7 +355,9 @@ enum unusable refuse_json(record_parser *p, simdjson::error_code error)
         return refuse_memory(p);
     if (error == simdjson::CAPACITY)
         return refuse(p, UNUSABLE_TOO_LARGE, "%zu bytes: JSON documents end at 4 GiB", p->record_size);
-    return refuse(p, UNUSABLE_JSON, "%.80s", simdjson::error_message(error));
+    if (error == simdjson::TAPE_ERROR) // the library's own words are longer than a detail
+        return refuse(p, UNUSABLE_JSON, "commas, colons, quotes or brackets are missing or too many");
+    return refuse(p, UNUSABLE_JSON, "%s", simdjson::error_message(error));
 }
 
 enum unusable parse_object(record_parser *p, struct slice s, dom::object *ret)
