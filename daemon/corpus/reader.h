@@ -1,11 +1,12 @@
-/* reader - many small reads at random offsets, on one thread with one io_uring (or pread, where that is refused).
+/* reader - many small reads at random offsets, on one thread with one io_uring (or pread).
  *
- * A fetch is a list of reads that belong together (the records of a window). The reader gives it memory, starts its
- * reads as the ring has room, several fetches at a time, resubmits short reads, EINTR and EAGAIN, and calls done() on
- * its own thread when the last one has ended. The caller reads data[] and hands the memory back with fetch_release.
+ * A fetch is a list of reads that belong together (the records of a window). The reader gives it memory,
+ * starts its reads as the ring has room, several fetches at a time, resubmits short reads, EINTR and EAGAIN,
+ * and calls done() on its own thread when the last one has ended. The caller reads data[] and hands the
+ * memory back with fetch_release, before reader_stop.
  *
- * Memory is slabs: a fixed number of them registered with the kernel, more from the heap when those are out or a
- * record is larger than a slab; the caller bounds it by how much it has in flight.
+ * Memory is slabs: a fixed number of them registered with the kernel, more from the heap when those are out
+ * or a record is larger than a slab; the caller bounds it by how much it has in flight.
  *
  * Threads: reader_submit and fetch_release from any; done() runs on the reader's.
  */
@@ -44,8 +45,8 @@ struct reader_stats {
     uint32_t in_flight;
 };
 
-/* reader_start - IO_AUTO takes io_uring and falls back to pread. *ret_kind is what it became; if it fell back,
- * reterr->text says why with the likely cause, though 0 is returned (else it is empty). */
+/* reader_start - IO_AUTO takes io_uring and falls back to pread. *ret_kind is what it became; if it fell
+ * back, reterr->text says why with the likely cause, though 0 is returned (else it is empty). */
 int reader_start(enum io_kind io, struct reader **ret, enum io_kind *ret_kind, struct err *reterr);
 void reader_submit(struct reader *r, struct fetch *f);
 void fetch_release(struct reader *r, struct fetch *f);

@@ -2,12 +2,14 @@
  *
  * What a record may be (fields renamed by conf_corpus.fields):
  *   messages           {"messages": [{"role": system|user|assistant, "content": "..."}, ...]}
- *   sharegpt           {"conversations": [{"from": system|human|user|gpt|assistant, "value": "..."}, ...]},
- * "system" too alpaca             {"instruction", "input" (may be empty), "output", "system"}
+ *   sharegpt           {"conversations": [{"from": system|human|user|gpt|assistant, "value": "..."}, ...],
+ *                       "system" (may be missing)}
+ *   alpaca             {"instruction", "input" (may be empty), "output", "system" (may be missing)}
  *   prompt_completion  {"prompt", "completion"}, each a string (or the messages list that TRL also allows)
- *   text               {"text"}; in a *.txt file each line is one
- * After parsing: at most one system turn, first; then user and assistant in turn (neighbours of one role are
- * joined with a blank line, as mistral-common does), or one ROLE_TEXT turn. A trailing user turn is allowed.
+ *   text               {"text"}; in a *.txt file each line is one, as it is but for its line end
+ * After parsing: at most one system turn, first (an empty one is left out); then user and assistant in turn
+ * (neighbours of one role are joined with a blank line, as mistral-common does), or one ROLE_TEXT turn.
+ * A trailing user turn is allowed.
  */
 #ifndef SKIPALIGN_CORPUS_RECORD_H
 #define SKIPALIGN_CORPUS_RECORD_H
