@@ -85,9 +85,11 @@ static bool expect(struct walk *w, const yaml_node_t *node, yaml_node_type_t typ
     static const char *const kinds[] = {[YAML_SCALAR_NODE] = "a single value",
                                         [YAML_SEQUENCE_NODE] = "a list",
                                         [YAML_MAPPING_NODE] = "a group of keys"};
+    char shown[VALUE_ESCAPE];
     const char *tag = (const char *)node->tag;
     if (strncmp(tag, "tag:yaml.org,2002:", 18) != 0)
-        report_add(&w->report, place, "has a tag (%.64s), which means nothing here", tag);
+        report_add(&w->report, place, "has a tag (%s), which means nothing here",
+                   value_escape(slice_of(tag), shown));
     else if (node->type == type && !is_null(node))
         return true;
     else if (is_null(node))
@@ -183,12 +185,16 @@ static void walk_ids(struct walk *w, yaml_node_t *node, const struct key *k, voi
         set_scalar(w, key, &piece_key, &ids[i].piece, at);
         set_scalar(w, value, &id_key, &id, item_place(w, value, k, (uint32_t)i, &ids[i], place));
         ids[i].id = (int32_t)id;
-        for (size_t j = 0; j < i && ids[i].piece != NULL && id >= 0; j++)
-            if (ids[j].piece != NULL && (strcmp(ids[i].piece, ids[j].piece) == 0 || ids[i].id == ids[j].id))
-                report_add(
-                    &w->report, at,
-                    "\"%s\": %d goes against \"%s\": %d above; each text and each id may be there once",
-                    ids[i].piece, ids[i].id, ids[j].piece, ids[j].id);
+        for (size_t j = 0; j < i && ids[i].piece != NULL && id >= 0; j++) {
+            char shown[VALUE_ESCAPE], earlier[VALUE_ESCAPE];
+            if (ids[j].piece == NULL || (strcmp(ids[i].piece, ids[j].piece) != 0 && ids[i].id != ids[j].id))
+                continue;
+            report_add(&w->report, at,
+                       "\"%s\": %d goes against \"%s\": %d above; each text and each id may be there once",
+                       value_escape(slice_of(ids[i].piece), shown), ids[i].id,
+                       value_escape(slice_of(ids[j].piece), earlier), ids[j].id);
+            break;
+        }
     }
 }
 

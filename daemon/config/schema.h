@@ -65,6 +65,6 @@ const char *schema_range(const struct key *k, char ret[SCHEMA_RANGE]);
  * people. Errors: -errno of the write. */
 int schema_print_example(FILE *f);
 int schema_print_keys(FILE *f);
-int schema_print_keys_json(FILE *f); /* [{key, type, range, default, unit, help}] */
+int schema_print_keys_json(FILE *f); /* [{key, type, range, default, unit, help, required, batches}] */
 
 #endif

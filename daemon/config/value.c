@@ -96,9 +96,13 @@ static int set_endpoint(struct slice text, char **field, struct err *reterr)
     if (rc != 0)
         return rc;
     const char *colon = strrchr(copy, ':');
+    bool clean = true;
+    for (const char *p = copy; *p != '\0'; p++)
+        clean = clean && (unsigned char)*p > ' ' && *p != 0x7f;
     /* A Unix socket's path has 107 bytes at most. */
-    if (text.size == 0 || (strncmp(copy, "ipc://", 6) == 0 && copy[6] != '\0' && text.size <= 6 + 107) ||
-        (strncmp(copy, "tcp://", 6) == 0 && colon > copy + 6 && port_is_good(colon + 1))) {
+    if (text.size == 0 ||
+        (clean && strncmp(copy, "ipc://", 6) == 0 && copy[6] != '\0' && text.size <= 6 + 107) ||
+        (clean && strncmp(copy, "tcp://", 6) == 0 && colon > copy + 6 && port_is_good(colon + 1))) {
         *field = copy;
         return 0;
     }

@@ -124,6 +124,12 @@ static const struct {
     {TOP "control: {listen: \"tcp://a:-1\"}\n", "3:19: control.listen: \"tcp://a:-1\" is no endpoint", ""},
     {TOP "control: {listen: \"ipc://\"}\n", "3:19: control.listen: \"ipc://\" is no endpoint", ""},
     {TOP "control: {listen: \"5757\"}\n", "3:19: control.listen: \"5757\" is no endpoint", ""},
+    {TOP "control: {listen: \"tcp://\\e[1m:1\"}\n",
+     "3:19: control.listen: \"tcp://\\x1b[1m:1\" is no endpoint", ""},
+    {TOP "control: {listen: \"ipc:///a b\"}\n", "3:19: control.listen: \"ipc:///a b\" is no endpoint", ""},
+    {TOP "io: !%1b x\n", "3:5: io: has a tag (!\\x1b)", ""},
+    {CORPORA STREAM("special_tokens: {\"\\n\": 1, b: 1}"),
+     "2:162: streams[0].special_tokens[1]: \"b\": 1 goes against \"\\x0a\": 1", ""},
     /* one with another */
     {TOP "feed: {listen: \"\", subscribe: \"\"}\n", "3:16: feed.listen: both doors of the feed are shut", ""},
     {TOP "feed: {listen: \"tcp://a:1\", subscribe: \"tcp://a:1\"}\n",

@@ -167,6 +167,19 @@ static void test_the_list_of_keys_has_all(void **state)
     free(text);
 }
 
+static void test_programs_get_the_keys_as_json(void **state)
+{
+    (void)state;
+    char *text = printed(schema_print_keys_json);
+    assert_non_null(
+        strstr(text, "{\"key\": \"feed.listen\", \"type\": \"ZeroMQ endpoint\", \"range\": "
+                     "\"tcp://HOST:PORT, ipc://PATH or \\\"\\\"\", \"default\": \"tcp://127.0.0.1:5757\", "
+                     "\"unit\": null, \"help\": "));
+    assert_non_null(strstr(text, "\"help\": \"length of a row\", \"required\": true, \"batches\": true}"));
+    assert_int_equal(text[0], '[');
+    free(text);
+}
+
 static void test_a_full_disk_is_told(void **state)
 {
     (void)state;
@@ -174,6 +187,7 @@ static void test_a_full_disk_is_told(void **state)
     assert_non_null(f);
     assert_true(schema_print_example(f) < 0);
     assert_true(schema_print_keys(f) < 0);
+    assert_true(schema_print_keys_json(f) < 0);
     (void)fclose(f);
 }
 
@@ -187,6 +201,7 @@ int main(void)
         cmocka_unit_test(test_the_example_shows_every_key),
         cmocka_unit_test(test_the_installed_example_is_the_generated_one),
         cmocka_unit_test(test_the_list_of_keys_has_all),
+        cmocka_unit_test(test_programs_get_the_keys_as_json),
         cmocka_unit_test(test_a_full_disk_is_told),
     };
     return cmocka_run_group_tests_name("config_schema", tests, NULL, NULL);
