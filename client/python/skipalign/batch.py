@@ -76,7 +76,7 @@ NUMBERS = {
     "generation": "I", "step": "Q", "epoch": "Q", "world": "I", "rank": "I", "rows": "I", "length": "I",
     "max_seqlen": "I", "supervised": "Q", "supervised_global": "Q", "hash": "Q",
 }  # fmt: skip
-ARRAYS = {
+ARRAYS: dict[str, numpy.dtype[Any]] = {
     "input_ids": INT32, "position_ids": INT32, "labels": INT32, "tokens": INT32, "cu_seqlens": INT32,
     "doc_corpus": INT32, "doc_record": INT64,
 }  # fmt: skip
@@ -101,7 +101,7 @@ class Layout:
     """Where everything lies in a batch of one shape, as skipalignd writes it: all bytes but numbers and arrays are known."""
 
     def __init__(self, stream: str, rows: int, length: int, n_docs: int) -> None:
-        pack = messages.msgpack.packb
+        pack = messages.pack
         self.stream, self.rows, self.length = stream, rows, length
         self.constants: list[bytes] = []
         self.arrays: list[tuple[numpy.dtype[Any], int, int]] = []  # type, count, offset

@@ -22,7 +22,7 @@ class FeedError(Exception):
         self.worlds = tuple(worlds)
         self.steps = steps
 
-    def __reduce__(self):
+    def __reduce__(self) -> tuple[type[FeedError], tuple[object, ...]]:
         return type(self), (self.code, self.message, self.worlds, self.steps)
 
 

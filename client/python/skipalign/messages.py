@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Mapping
 
-import msgpack
+import msgpack  # type: ignore[import-untyped]
 
 from .errors import FeedError
 
@@ -95,8 +95,13 @@ def take_error(message: Mapping[str, Any], where: str) -> FeedError:
     )
 
 
+def pack(value: Any) -> bytes:
+    data: bytes = msgpack.packb(value)
+    return data
+
+
 def pack_open(stream: str, world: int, rank: int, step: int, credit: int, job: str) -> bytes:
-    return msgpack.packb(
+    return pack(
         {
             "type": "open",
             "version": VERSION,
@@ -112,8 +117,8 @@ def pack_open(stream: str, world: int, rank: int, step: int, credit: int, job: s
 
 def pack_credit(credit: int, done: int | None) -> bytes:
     message = {"type": "credit", "credit": credit}
-    return msgpack.packb(message if done is None else {**message, "done": done})
+    return pack(message if done is None else {**message, "done": done})
 
 
 def pack_close() -> bytes:
-    return msgpack.packb({"type": "close"})
+    return pack({"type": "close"})
