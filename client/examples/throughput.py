@@ -20,5 +20,5 @@ while start is None or time.monotonic() < start + seconds:
     size += len(body)
     tokens += int(numpy.frombuffer(batch["tokens"], "<i4").sum())
 took = time.monotonic() - start
-print(f"{batches / took:,.0f} batches/s of {batch['rows']} x {batch['length']}, {tokens / took:,.0f} tokens/s (padding"
+print(f"{batches / took:,.1f} batches/s of {batch['rows']} x {batch['length']}, {tokens / took:,.0f} tokens/s (padding"
       f" not counted), {size / took / 1e6:,.0f} MB/s over {endpoint.partition('://')[0]}")
