@@ -6,6 +6,7 @@ extern "C" {
 #include "base/err.h"
 }
 
+#include <cerrno>
 #include <cstdarg>
 #include <cstdio>
 #include <cstdlib>
@@ -36,6 +37,7 @@ struct record_parser {
     size_t joined_size = 0, joined_cap = 0;
     size_t record_size = 0; // of the record in work
     char *detail = nullptr;
+    bool no_memory = false;
 };
 
 extern "C" struct record_parser *record_parser_new(void)
@@ -64,9 +66,11 @@ namespace
     return why;
 }
 
+// No memory is not the record's fault: record_parse turns this into an error.
 enum unusable refuse_memory(record_parser *p)
 {
-    return refuse(p, UNUSABLE_TOO_LARGE, "no memory left for a record of %zu bytes", p->record_size);
+    p->no_memory = true;
+    return UNUSABLE_TOO_LARGE;
 }
 
 bool is_space(char c)
@@ -400,17 +404,17 @@ bool has_string(dom::object o, const char *name)
 
 } // namespace
 
-extern "C" enum unusable record_parse(struct record_parser *p, const struct conf_corpus *c,
-                                      enum corpus_format format, int plain, struct slice text,
-                                      struct sample *ret, char detail[RECORD_DETAIL])
+extern "C" int record_parse(struct record_parser *p, const struct conf_corpus *c, enum corpus_format format,
+                            int plain, struct slice text, struct sample *ret, char detail[RECORD_DETAIL])
 {
     p->n_turns = 0;
     p->joined_size = 0;
     p->record_size = text.size;
     p->detail = detail;
+    p->no_memory = false;
     enum unusable why = plain ? parse_line(p, text) : parse_json(p, c, format, strip(text));
     if (why != USABLE)
-        return why;
+        return p->no_memory ? -ENOMEM : why;
     bool any = false;
     for (uint32_t i = 0; i < p->n_turns; i++)
         any = any || p->turns[i].role == ROLE_ASSISTANT || p->turns[i].role == ROLE_TEXT;

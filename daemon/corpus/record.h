@@ -58,13 +58,14 @@ void record_parser_free(struct record_parser *p);
 /* record_parse - the turns of one record.
  * text:    size bytes, with RECORD_PADDING readable (ignored) bytes after them.
  * plain:   the record is a line of a text file, not JSON.
- * Returns: USABLE, or why not, with a short explanation in detail[RECORD_DETAIL] (no corpus text).
+ * Returns: USABLE, or why not (enum unusable), with a short explanation in detail (no corpus text).
+ * Errors:  -ENOMEM.
  * Owner:   *ret borrows from the parser and from text, valid until the next call.
  */
 #define RECORD_PADDING 64
 #define RECORD_DETAIL 96
-enum unusable record_parse(struct record_parser *p, const struct conf_corpus *c, enum corpus_format format,
-                           int plain, struct slice text, struct sample *ret, char detail[RECORD_DETAIL]);
+int record_parse(struct record_parser *p, const struct conf_corpus *c, enum corpus_format format, int plain,
+                 struct slice text, struct sample *ret, char detail[RECORD_DETAIL]);
 
 /* record_detect - the format that a record's fields show; FORMAT_AUTO if none. */
 enum corpus_format record_detect(struct record_parser *p, const struct conf_corpus *c, struct slice text);

@@ -1,6 +1,7 @@
 /* Records of each format to turns, and everything that a record may be instead. */
 #include "corpus/record.h"
 
+#include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -8,6 +9,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -310,6 +314,50 @@ static void test_deep_and_large(void **state)
     free(text);
 }
 
+/* Sanitizers end a program that is out of memory; and the limit is not for theirs. */
+#ifndef __has_feature
+#define __has_feature(x) 0
+#endif
+#if defined __SANITIZE_ADDRESS__ || defined __SANITIZE_THREAD__ || __has_feature(address_sanitizer) || \
+    __has_feature(thread_sanitizer)
+#define OUT_OF_MEMORY_TESTS 0
+#else
+#define OUT_OF_MEMORY_TESTS 1
+#endif
+
+/* Without memory a record is neither usable nor unusable: which of them would depend on the machine. */
+static void test_no_memory(void **state)
+{
+    (void)state;
+    if (!OUT_OF_MEMORY_TESTS)
+        skip();
+    enum { LARGE = 60000000 };
+    char *text = calloc(1, LARGE + RECORD_PADDING);
+    assert_non_null(text);
+    memset(text, ' ', LARGE);
+    memcpy(text, "{\"text\":\"t", 10);
+    memcpy(text + LARGE - 2, "\"}", 2);
+    int status;
+    pid_t child = fork();
+    assert_true(child >= 0);
+    if (child == 0) {
+        struct sample s;
+        const struct rlimit limit = {.rlim_cur = LARGE, .rlim_max = LARGE};
+        if (setrlimit(RLIMIT_DATA, &limit) != 0)
+            _exit(1);
+        _exit(record_parse(parser, &plain_conf, FORMAT_TEXT, 0, (struct slice){text, LARGE}, &s, detail) ==
+                      -ENOMEM
+                  ? 0
+                  : 2);
+    }
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_int_equal(status, 0);
+    struct sample s;
+    assert_int_equal(
+        record_parse(parser, &plain_conf, FORMAT_TEXT, 0, (struct slice){text, LARGE}, &s, detail), USABLE);
+    free(text);
+}
+
 static void test_many_turns(void **state)
 {
     (void)state;
@@ -394,21 +442,14 @@ static void test_names(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_messages),
-        cmocka_unit_test(test_sharegpt),
-        cmocka_unit_test(test_alpaca),
-        cmocka_unit_test(test_prompt_completion),
-        cmocka_unit_test(test_text),
-        cmocka_unit_test(test_neighbours_are_joined),
-        cmocka_unit_test(test_renamed_fields),
-        cmocka_unit_test(test_strings),
-        cmocka_unit_test(test_not_json),
-        cmocka_unit_test(test_extents_are_stripped),
-        cmocka_unit_test(test_deep_and_large),
-        cmocka_unit_test(test_many_turns),
-        cmocka_unit_test(test_damaged_records),
-        cmocka_unit_test(test_detect),
-        cmocka_unit_test(test_names),
+        cmocka_unit_test(test_messages),       cmocka_unit_test(test_sharegpt),
+        cmocka_unit_test(test_alpaca),         cmocka_unit_test(test_prompt_completion),
+        cmocka_unit_test(test_text),           cmocka_unit_test(test_neighbours_are_joined),
+        cmocka_unit_test(test_renamed_fields), cmocka_unit_test(test_strings),
+        cmocka_unit_test(test_not_json),       cmocka_unit_test(test_extents_are_stripped),
+        cmocka_unit_test(test_deep_and_large), cmocka_unit_test(test_no_memory),
+        cmocka_unit_test(test_many_turns),     cmocka_unit_test(test_damaged_records),
+        cmocka_unit_test(test_detect),         cmocka_unit_test(test_names),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }
