@@ -36,7 +36,8 @@ static const struct command commands[] = {
         .name = "tail",
         STREAM,
         .help = "batches as they are sent, one line each, until Ctrl-C",
-        .options = {{"count", 'n', OPTION_NUMBER, true, "N", "end after N lines"}},
+        .options = {{"count", 'n', OPTION_NUMBER, true, "N",
+                     "begin N lines back, end after N (begin 10 back, go on)"}},
         .run = run_tail,
     },
     {
@@ -319,6 +320,8 @@ static int probe(const struct call *c)
     }
 }
 
+/* Not ZMQ_IMMEDIATE: with it a reply that is followed by the daemon's end (as stop's is) can be lost on our
+ * side. */
 static int connect_feeder(struct call *c)
 {
     const int zero = 0, one = 1;
@@ -328,7 +331,6 @@ static int connect_feeder(struct call *c)
     c->zmq = zmq_ctx_new();
     c->socket = c->zmq != NULL ? zmq_socket(c->zmq, ZMQ_REQ) : NULL;
     if (c->socket == NULL || zmq_setsockopt(c->socket, ZMQ_LINGER, &zero, sizeof zero) != 0 ||
-        zmq_setsockopt(c->socket, ZMQ_IMMEDIATE, &one, sizeof one) != 0 ||
         zmq_setsockopt(c->socket, ZMQ_IPV6, &one, sizeof one) != 0 ||
         zmq_setsockopt(c->socket, ZMQ_SNDTIMEO, &c->timeout_ms, sizeof c->timeout_ms) != 0 ||
         zmq_setsockopt(c->socket, ZMQ_RCVTIMEO, &c->timeout_ms, sizeof c->timeout_ms) != 0) {

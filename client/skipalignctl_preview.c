@@ -365,13 +365,12 @@ static void show_document(struct call *c, const struct paper *p, struct token_cu
 
 static void show_legend(const struct paper *p)
 {
-    paper_put(p, STYLE_DIM, "trained ");
     paper_put(p, STYLE_TRAINED, "█ ");
     paper_put(p, STYLE_TRAINED_BOLD, "┃");
-    paper_put(p, STYLE_DIM, "   masked: context, label -100 ");
+    paper_put(p, STYLE_DIM, " trained   ");
     paper_put(p, STYLE_USER, "▒ ");
-    paper_put(p, STYLE_DIM, "│   ids skipped ·   symbols of the template ");
-    paper_put(p, STYLE_SYMBOL, "like these");
+    paper_put(p, STYLE_DIM, "│ masked: context, label -100   · ids skipped   ");
+    paper_put(p, STYLE_SYMBOL, "<symbol>");
     paper_end(p);
 }
 
@@ -383,10 +382,10 @@ void show_preview(struct call *c, struct token_cursor result)
     paper_open(&p, stdout);
     paper_put(&p, STYLE_BOLD, "stream %s, step %s", paper_text(ctl_get_text(result, "stream")),
               paper_count(ctl_get_uint(result, "step")));
-    paper_put(&p, STYLE_PLAIN,
-              "  epoch %" PRIu64 ", rank %" PRIu64 " of %" PRIu64
-              ": %s rows of %s tokens; %s, %s, ids below %s",
-              ctl_get_uint(result, "epoch"), ctl_get_uint(result, "rank"), ctl_get_uint(result, "world"),
+    paper_put(&p, STYLE_PLAIN, "  epoch %" PRIu64 ", rank %" PRIu64 " of %" PRIu64,
+              ctl_get_uint(result, "epoch"), ctl_get_uint(result, "rank"), ctl_get_uint(result, "world"));
+    paper_end(&p);
+    paper_put(&p, STYLE_PLAIN, "%s rows of %s tokens; %s, %s, ids below %s",
               paper_count(ctl_get_uint(result, "rows")), paper_count(ctl_get_uint(result, "length")),
               paper_text(ctl_get_text(result, "strategy")), paper_text(ctl_get_text(result, "sampler")),
               paper_count(ctl_get_uint(result, "max_position")));

@@ -49,25 +49,20 @@ static void show_server(const struct paper *p, struct token_cursor result)
               ctl_get_uint(s, "pid"));
     paper_end(p);
     put_line(p, "config", "%s, state in %s", text(s, "config"), text(s, "state_dir"));
-    const bool listens = !is(s, "listen", ""), publishes = !is(s, "subscribe", "");
-    put_line(p, "doors", "%s%s%s%s", listens ? text(s, "listen") : "",
-             listens && publishes ? " (listen), "
-             : listens            ? " (listen)"
-                                  : "",
-             publishes ? text(s, "subscribe") : "", publishes ? " (subscribe)" : "");
-    put_line(p, "now", "%s batches/s, %s tokens/s, %s/s", paper_short(ctl_get_real(rate, "batches")),
+    put_line(p, "listen", "%s", is(s, "listen", "") ? "(shut)" : text(s, "listen"));
+    put_line(p, "subscribe", "%s", is(s, "subscribe", "") ? "(shut)" : text(s, "subscribe"));
+    put_line(p, "last 10 s", "%s batches/s, %s tokens/s, %s/s", paper_short(ctl_get_real(rate, "batches")),
              paper_short(ctl_get_real(rate, "tokens")), paper_bytes(ctl_get_real(rate, "bytes")));
     put_line(p, "sent", "%s batches, %s tokens, %s", paper_count(ctl_get_uint(sent, "batches")),
              paper_short(ctl_get_real(sent, "tokens")), paper_bytes(ctl_get_real(sent, "bytes")));
-    put_line(p, "read", "%s records, %s, by %s", paper_count(ctl_get_uint(r, "reads")),
+    put_line(p, "read", "%s reads, %s, by %s", paper_count(ctl_get_uint(r, "reads")),
              paper_bytes(ctl_get_real(r, "bytes")), text(s, "io"));
     put_line(p, "workers", "%" PRIu64 ", busy %.0f %% of the time since the start",
              ctl_get_uint(s, "workers"), 100 * ctl_get_real(s, "workers_busy"));
-    put_line(p, "memory",
-             "%s of %s for windows: %" PRIu64 " held, %" PRIu64 " being made; %s made, %s of them again",
-             paper_bytes(ctl_get_real(m, "windows")), paper_bytes(ctl_get_real(m, "windows_max")),
-             ctl_get_uint(m, "windows_held"), ctl_get_uint(m, "windows_making"),
-             paper_count(ctl_get_uint(m, "windows_made")),
+    put_line(p, "memory", "%s of %s: %s windows held, %s being made", paper_bytes(ctl_get_real(m, "windows")),
+             paper_bytes(ctl_get_real(m, "windows_max")), paper_count(ctl_get_uint(m, "windows_held")),
+             paper_count(ctl_get_uint(m, "windows_making")));
+    put_line(p, "windows", "%s made, %s of them again", paper_count(ctl_get_uint(m, "windows_made")),
              paper_count(ctl_get_uint(m, "windows_made_again")));
     if (ctl_get_uint(sent, "errors") > 0 || ctl_get_uint(sent, "bad_messages") > 0 ||
         ctl_get_uint(sent, "tap_dropped") > 0)
@@ -140,10 +135,10 @@ static void show_made(const struct paper *p, struct token_cursor s)
     const struct token_cursor m = ctl_get(s, "made"), unskipped = ctl_get(m, "unskipped"),
                               bad = ctl_get(m, "quarantined");
     const double tokens = ctl_get_real(m, "tokens"), documents = ctl_get_real(m, "documents");
-    put_line(p, "made", "%s rows, %s documents, %s tokens: %.1f %% of the rows, %.1f %% of them trained",
-             paper_count(ctl_get_uint(m, "rows")), paper_count(ctl_get_uint(m, "documents")),
-             paper_short(tokens), percent(tokens, ctl_get_real(m, "row_tokens")),
-             percent(ctl_get_real(m, "supervised"), tokens));
+    put_line(p, "made", "%s rows, %s documents, %s tokens", paper_count(ctl_get_uint(m, "rows")),
+             paper_count(ctl_get_uint(m, "documents")), paper_short(tokens));
+    put_line(p, "rows", "%.1f %% real tokens, %.1f %% of those trained",
+             percent(tokens, ctl_get_real(m, "row_tokens")), percent(ctl_get_real(m, "supervised"), tokens));
     paper_put(p, STYLE_DIM, "  %-11s ", "skipping");
     paper_put(p, STYLE_PLAIN, "%.1f %% of documents", percent(ctl_get_real(m, "skipped"), documents));
     if (count_of(unskipped) > 0) {
@@ -293,7 +288,7 @@ int run_tail(struct call *c)
         call_begin(c, &w, "tail");
         ctl_put_uint(&w, "after", after);
         if (after == 0)
-            ctl_put_uint(&w, "last", count < TAIL_START ? count : TAIL_START);
+            ctl_put_uint(&w, "last", call_has(c, "count") ? count : TAIL_START);
         const int rc = call_ask(c, &w, &result);
         if (rc != 0)
             return rc;

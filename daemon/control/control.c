@@ -13,7 +13,8 @@
 
 #define MESSAGE_MAX \
     (1 << 20) /* bytes; libzmq hangs up on more, what is between this and CTL_REQUEST_MAX gets an error */
-#define QUEUE_MAX 64  /* messages a client may have on its way, each direction; it loses replies beyond that \
+#define QUEUE_MAX                                                                                            \
+    64                /* messages a client may have on its way, each direction; it loses replies beyond that \
                        */
 #define WAITING_MAX 8 /* requests that wait for a step at one time */
 #define AGAIN_MS 10   /* how often those look */

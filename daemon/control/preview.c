@@ -273,8 +273,8 @@ static bool preview_again(struct request *q)
         put_batch(q, request_stream(q, ARG_STREAM), p->step);
     else if (p->seen.state == STEP_END)
         request_fail(q, "step-past-end",
-                     "stream '%s' has %" PRIu64 " steps, 0 to %" PRIu64 "; there is no step %" PRIu64,
-                     p->name, p->seen.steps, p->seen.steps - 1, p->number);
+                     "stream '%s' has %" PRIu64 " steps, counted from 0; there is no step %" PRIu64, p->name,
+                     p->seen.steps, p->number);
     else if (p->seen.state == STEP_FAILED)
         request_fail(q, "stream-failed", "stream '%s' cannot go on: %s", p->name, p->seen.failure);
     else

@@ -139,7 +139,7 @@ class OneFeeder(unittest.TestCase):
         self.assertIn("ranks of world 2 are 0 to 1", self.refused("preview", "s", "--world", 2, "--rank", 2))
         self.assertIn("rows 0 to 3", self.refused("preview", "s", "--row", 4))
         steps = self.refused("preview", "s", "--step", 100000)
-        self.assertRegex(steps, r"stream 's' has \d+ steps, 0 to \d+; there is no step 100000")
+        self.assertRegex(steps, r"stream 's' has \d+ steps, counted from 0; there is no step 100000")
 
     def test_colours_on_a_terminal_only(self):
         def on_terminal(**environment):
