@@ -3,11 +3,14 @@
 #include "config/schema.h"
 #include "server.h"
 #include "service/signals.h"
+#include "text/template.h"
 
+#include <errno.h>
 #include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #define EXIT_CONFIG 78 /* sysexits.h EX_CONFIG: systemd does not start us again */
@@ -19,6 +22,37 @@ static const char usage[] =
     "       skipalignd --keys [--json]           print every configuration key with type, range, default and "
     "help\n"
     "       skipalignd --version | --help\n";
+
+/* The file, and what only the stages behind it can tell without its data: whether its templates are there. */
+static int load(const char *path, struct conf **ret, struct conf_errors *reterrors)
+{
+    struct err e = {""};
+    struct conf *conf = NULL;
+    int rc = conf_load(path, &conf, reterrors);
+    for (uint32_t i = 0; rc == 0 && i < conf->n_streams; i++) {
+        const struct conf_stream *s = &conf->streams[i];
+        if (template_check_name(s->template_name, conf->templates, conf->n_templates, &e) == 0)
+            continue;
+        reterrors->n = 1;
+        rc = asprintf(&reterrors->text, "%s: streams[%u].template: %s\n", path, i, e.text) < 0 ? -ENOMEM
+                                                                                               : ERR_CONFIG;
+    }
+    if (rc == 0)
+        *ret = conf;
+    else
+        conf_free(conf);
+    return rc;
+}
+
+/* A corpus keeps each of its files open: as many as the system lets us have. */
+static void raise_file_limit(void)
+{
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur == limit.rlim_max)
+        return;
+    limit.rlim_cur = limit.rlim_max;
+    (void)setrlimit(RLIMIT_NOFILE, &limit);
+}
 
 int main(int argc, char **argv)
 {
@@ -79,30 +113,30 @@ int main(int argc, char **argv)
 
     struct conf *conf = NULL;
     struct conf_errors errors = {0};
-    int loaded = conf_load(path, &conf, &errors);
-    if (check && json) {
-        int rc = conf_errors_print_json(&errors, path, stdout);
-        conf_errors_fini(&errors);
-        conf_free(conf);
-        return rc != 0 ? EXIT_FAILURE : loaded == 0 ? EXIT_SUCCESS : EXIT_CONFIG;
+    int rc = load(path, &conf, &errors);
+    if (rc == -ENOMEM) {
+        fputs("skipalignd: out of memory\n", stderr);
+        return EXIT_FAILURE;
     }
-    if (loaded != 0) {
-        fputs(errors.text != NULL ? errors.text : "out of memory\n", stderr);
-        conf_errors_fini(&errors);
-        return EXIT_CONFIG;
-    }
-    if (check) {
+    if (check && json)
+        (void)conf_errors_print_json(&errors, path, stdout);
+    else if (rc != 0)
+        fputs(errors.text, stderr);
+    else if (check)
         printf("%s: good: %u corpora, %u streams\n", path, conf->n_corpora, conf->n_streams);
+    conf_errors_fini(&errors);
+    if (check || rc != 0) {
         conf_free(conf);
-        return EXIT_SUCCESS;
+        return rc == 0 ? EXIT_SUCCESS : EXIT_CONFIG;
     }
     if (state_dir != NULL) {
         free(conf->state_dir);
         conf->state_dir = strdup(state_dir);
     }
+    raise_file_limit();
     struct err err = {""};
     int signal_fd = signals_open(&err);
-    int rc = signal_fd < 0 ? signal_fd : conf->state_dir == NULL ? -1 : server_run(conf, signal_fd, &err);
+    rc = signal_fd < 0 ? signal_fd : conf->state_dir == NULL ? -1 : server_run(conf, signal_fd, &err);
     if (rc != 0)
         log_error("%s", err.text);
     else

@@ -17,7 +17,7 @@ int file_read(const char *path, size_t max, char **ret, size_t *ret_size, struct
     size_t size = 0;
     struct stat st;
     int rc;
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* a pipe must not hold us up */
     if (fd < 0)
         return err_sys(reterr, -errno, "%s: open", path);
     if (fstat(fd, &st) != 0) {
@@ -26,6 +26,10 @@ int file_read(const char *path, size_t max, char **ret, size_t *ret_size, struct
     }
     if (S_ISDIR(st.st_mode)) {
         rc = err_set(reterr, -EISDIR, "%s: is a directory, a file is wanted", path);
+        goto out_close;
+    }
+    if (!S_ISREG(st.st_mode)) {
+        rc = err_set(reterr, -EINVAL, "%s: is not a regular file", path);
         goto out_close;
     }
     if ((uint64_t)st.st_size > max) {

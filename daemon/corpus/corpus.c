@@ -186,7 +186,7 @@ bool corpus_scanned(const struct corpus *c)
 
 uint64_t corpus_fingerprint(const struct corpus *c)
 {
-    uint64_t hash = XXH3_64bits(&c->index.n_records, sizeof c->index.n_records);
+    uint64_t hash = XXH3_64bits_withSeed(&c->index.n_records, sizeof c->index.n_records, c->index.boundaries);
     for (uint32_t i = 0; i < c->index.n_files; i++) {
         const struct index_file *f = &c->index.files[i];
         uint64_t of_file[] = {f->size, f->hash, f->first_record, f->content_end};

@@ -50,7 +50,7 @@ const char *corpus_path(const struct corpus *c, uint32_t file);
 uint64_t corpus_bytes(const struct corpus *c); /* of all files */
 bool corpus_scanned(const struct corpus *c);   /* the index was made by this corpus_open, not found */
 
-/* corpus_fingerprint - changes when the records do: sizes, sampled hashes and record counts of the files. */
+/* corpus_fingerprint - changes when the records do: sizes, sampled hashes and record boundaries. */
 uint64_t corpus_fingerprint(const struct corpus *c);
 
 /* corpus_get - where record i is; i < corpus_records. Touches the mapped index only. */

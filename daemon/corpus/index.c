@@ -15,7 +15,7 @@
 #include <xxhash.h>
 
 #define MAGIC 0x0a58444941504b53ull /* "SKPAIDX\n", little-endian: another byte order is another magic */
-#define VERSION 1u
+#define VERSION 2u
 /* Records are counted by 32 bits wherever they are drawn or shuffled. */
 #define RECORDS_MAX UINT32_MAX
 #define BUFFER_OFFSETS 32768u
@@ -24,6 +24,7 @@ struct header {
     uint64_t magic;
     uint32_t version, n_files;
     uint64_t n_records;
+    uint64_t boundaries; /* XXH3 of the offsets: an edit between the sampled blocks is likely to move one */
     uint64_t offsets_at; /* header, files and paths are what is before */
     uint64_t checksum;   /* XXH3 of what is before offsets_at, with this field 0 */
 };
@@ -34,6 +35,7 @@ struct writer {
     int fd;
     uint64_t n_records, first_record; /* of all, and of the file being scanned */
     uint64_t at;                      /* where the buffer goes */
+    uint64_t boundaries;              /* hash so far */
     uint32_t n_buffered;
     uint64_t *buffer;
     char *head; /* struct header, files, paths: written last */
@@ -90,6 +92,7 @@ static bool is_whole(const char *map, size_t size, const struct catalog *c, stru
     x->files = (const struct index_file *)(map + sizeof h);
     x->offsets = (const uint64_t *)(map + h.offsets_at);
     x->n_records = h.n_records;
+    x->boundaries = h.boundaries;
     x->n_files = h.n_files;
     return is_of_catalog(x, map + paths_at, map + h.offsets_at, c);
 }
@@ -173,6 +176,7 @@ static int flush(struct writer *w, struct err *reterr)
     int rc = write_at(w, w->buffer, size, w->at, reterr);
     if (rc != 0)
         return rc;
+    w->boundaries = XXH3_64bits_withSeed(w->buffer, size, w->boundaries);
     /* The disk starts now, so that the sync at the end has little left to wait for. */
     (void)sync_file_range(w->fd, (off_t)w->at, (off_t)size, SYNC_FILE_RANGE_WRITE);
     w->at += size;
@@ -265,6 +269,7 @@ static int writer_finish(struct writer *w, const char *path, struct err *reterr)
                        .version = VERSION,
                        .n_files = w->catalog->n_files,
                        .n_records = w->n_records,
+                       .boundaries = w->boundaries,
                        .offsets_at = w->head_size};
     memcpy(w->head, &h, sizeof h);
     h.checksum = head_checksum(w->head, w->head_size);

@@ -25,6 +25,7 @@ struct index {
     const struct index_file *files;
     const uint64_t *offsets; /* n_records */
     uint64_t n_records;
+    uint64_t boundaries; /* a hash of the offsets */
     uint32_t n_files;
     void *map;
     size_t map_size;

@@ -278,6 +278,13 @@ static int compile_new(const struct strings *s, struct tokenizer *tok, struct te
     return 0;
 }
 
+int template_check_name(const char *name, const struct conf_template *own, uint32_t n_own, struct err *reterr)
+{
+    return find_built_in(name) != NULL || find_own(name, own, n_own) != NULL
+               ? 0
+               : unknown_template(name, own, n_own, reterr);
+}
+
 int template_compile(const char *name, const struct conf_template *own, uint32_t n_own, struct tokenizer *tok,
                      struct template **ret, struct err *reterr)
 {

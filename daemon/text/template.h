@@ -58,6 +58,9 @@ struct template;
  */
 int template_compile(const char *name, const struct conf_template *own, uint32_t n_own, struct tokenizer *tok,
                      struct template **ret, struct err *reterr);
+/* template_check_name - is there such a template? Errors: as above; needs no tokenizer. */
+int template_check_name(const char *name, const struct conf_template *own, uint32_t n_own,
+                        struct err *reterr);
 void template_free(struct template *t); /* NULL is fine */
 
 struct text_block {
