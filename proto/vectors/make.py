@@ -99,8 +99,8 @@ MESSAGES = {
     "close": {"type": "close"},
     "opened": {
         "type": "opened", "version": 1, "server": "skipalignd 0.1.0", "stream": "chat", "generation": 3, "step": 1200,
-        "steps": 31250, "rows": 16, "length": 4096, "vocab_size": 64000, "pad_id": 0, "tokenizer": "0123456789abcdef" * 4,
-        "max_position": 65536, "strategy": "skip_all", "packing": True,
+        "steps": 31250, "rows": 16, "length": 4096, "vocab_size": 64000, "pad_id": 0,
+        "tokenizer": "0123456789abcdef" * 4, "max_position": 65536, "strategy": "skip_all", "packing": True,
         "corpora": [{"name": "tulu", "records": 939343}, {"name": "own dialogues", "records": 12}],
     },
     "opened-endless": {

@@ -23,8 +23,8 @@ class Batch:
 
     input_ids, position_ids, labels: int32 (rows, length). Labels are not shifted; -100 is ignored.
     tokens:             int32 (rows,), real tokens of each row; padding follows them.
-    cu_seqlens:         int32 (n + 1,), where each of the n documents starts in the flattened rows, and the end. Position
-                        ids jump inside a document: never infer documents from them.
+    cu_seqlens:         int32 (n + 1,), where each of the n documents starts in the flattened rows, and the end.
+                        Position ids jump inside a document: never infer documents from them.
     doc_corpus:         int32 (n,), index into Info.corpora; -1 is padding.
     doc_record:         int64 (n,), number of the record in its corpus, from 0.
     max_seqlen:         tokens of the longest document.
@@ -61,7 +61,7 @@ class Batch:
 
     @property
     def attention_mask(self) -> numpy.typing.NDArray[numpy.bool_]:
-        """Which tokens are real: bool (rows, length). It does not part the documents of a packed row: cu_seqlens does."""
+        """Which tokens are real: bool (rows, length). Only cu_seqlens parts the documents of a packed row."""
         return numpy.arange(self.length, dtype=numpy.int32) < self.tokens[:, None]
 
     def __repr__(self) -> str:
@@ -98,7 +98,7 @@ def array_head(at: int, key: str, dtype: numpy.dtype[Any], count: int) -> bytes:
 
 
 class Layout:
-    """Where everything lies in a batch of one shape, as skipalignd writes it: all bytes but numbers and arrays are known."""
+    """Where all lies in a batch of one shape, as skipalignd writes it: only numbers and arrays are not known."""
 
     def __init__(self, stream: str, rows: int, length: int, n_docs: int) -> None:
         pack = messages.pack

@@ -27,7 +27,7 @@ GONE = zmq.EVENT_DISCONNECTED | zmq.EVENT_CONNECT_RETRIED
 
 
 class Feed(Iterator[Batch]):
-    """Batches of one rank, steps in order, none lost and none twice, over restarts of the feeder and from one to another.
+    """Batches of one rank, steps in order, none lost and none twice, whatever happens to the feeder.
 
     endpoints:  ZeroMQ endpoints of feed.listen, one or several that serve the same corpora and configuration: when one
                 dies, or says nothing for `timeout`, the next goes on at the same step.
@@ -159,7 +159,8 @@ class Feed(Iterator[Batch]):
         self.__init__(**state)  # type: ignore[misc]
 
     def __repr__(self) -> str:
-        return f"Feed({self.endpoints[self._at]!r}, stream={self.stream!r}, rank {self.rank} of {self.world}, step {self.step})"
+        where = f"stream={self.stream!r}, step={self.step}, rank={self.rank} of {self.world}"
+        return f"Feed({self.endpoints[self._at]!r}, {where})"
 
     # ---- connections ----
 
@@ -169,7 +170,7 @@ class Feed(Iterator[Batch]):
         if self._socket is not None and self._pid != os.getpid():
             raise FeedError(
                 "forked",
-                f"this feed was opened in process {self._pid}; make one in each process, or fork before the first batch",
+                f"this feed was opened in process {self._pid}: make one in each, or fork before the first batch",
             )
 
     def _disconnect(self, linger: int = 0) -> None:
