@@ -82,11 +82,13 @@ typedef struct skipalign_batch {
  * *ret:     set also on an error (but -ENOMEM), so that skipalign_message can be asked; close it in any case. */
 int skipalign_open(const char *endpoint, const skipalign_options *options, skipalign_feed **ret);
 
-const skipalign_info *skipalign_get_info(const skipalign_feed *feed);
+const skipalign_info *skipalign_get_info(const skipalign_feed *feed); /* NULL where it was never opened */
 
 /* skipalign_next - the next batch, steps in order, none lost and none twice. Credit for the one before goes back.
+ * A feeder that was restarted, or shuts down, is waited for and opened again at the next step.
  * Owner:   *ret is borrowed: valid until the next call on this feed.
- * timeout: ms; -1 waits for ever, 0 only looks. */
+ * timeout: ms; -1 waits for ever, 0 only looks.
+ * Errors:  SKIPALIGN_TIMEOUT and -EINTR (a signal came) may be tried again; every other one stays. */
 int skipalign_next(skipalign_feed *feed, const skipalign_batch **ret, int timeout_ms);
 
 /* skipalign_done - tell the feeder that the trainer has finished with a step (shown in status; optional). */
