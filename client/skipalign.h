@@ -12,8 +12,8 @@
  *         fprintf(stderr, "%s\n", skipalign_message(feed));
  *     skipalign_close(feed);
  *
- * Errors:  functions return 0, or a negative SKIPALIGN_... code or -errno; skipalign_strerror has the words for it,
- *          skipalign_message what happened here, with what to do.
+ * Errors:  functions return 0, or a negative SKIPALIGN_... code or -errno; skipalign_strerror has the words for
+ *          it, skipalign_message what happened here, with what to do.
  * Threads: a feed belongs to one thread at a time; several feeds may live in several threads.
  * Link:    pkg-config --cflags --libs skipalign
  */
@@ -84,7 +84,7 @@ int skipalign_open(const char *endpoint, const skipalign_options *options, skipa
 
 const skipalign_info *skipalign_get_info(const skipalign_feed *feed); /* NULL where it was never opened */
 
-/* skipalign_next - the next batch, steps in order, none lost and none twice. Credit for the one before goes back.
+/* skipalign_next - the next batch, steps in order, none lost and none twice. Credit for the last one goes back.
  * A feeder that was restarted, or shuts down, is waited for and opened again at the next step.
  * Owner:   *ret is borrowed: valid until the next call on this feed.
  * timeout: ms; -1 waits for ever, 0 only looks.
