@@ -79,7 +79,7 @@ static int write_all(int fd, const char *data, size_t size)
     return 0;
 }
 
-static int sync_folder_of(const char *path)
+int file_sync_folder(const char *path)
 {
     char copy[PATH_MAX];
     (void)snprintf(copy, sizeof copy, "%s", path);
@@ -108,7 +108,7 @@ int file_replace(const char *path, const void *data, size_t size, struct err *re
     if (rc == 0 && rename(tmp, path) != 0)
         rc = -errno;
     if (rc == 0)
-        rc = sync_folder_of(path);
+        rc = file_sync_folder(path);
     if (rc == 0)
         return 0;
     (void)unlink(tmp);

@@ -14,6 +14,8 @@
 
 int file_read(const char *path, size_t max, char **ret, size_t *ret_size, struct err *reterr);
 int file_replace(const char *path, const void *data, size_t size, struct err *reterr);
+/* file_sync_folder - after a rename: the folder that holds path, to the disk. -errno. */
+int file_sync_folder(const char *path);
 int file_make_dir(const char *path, struct err *reterr);
 
 #endif

@@ -1,30 +1,16 @@
 /* The table of keys, and the outcome of a check, for programs. */
 #include "config/file.h"
 #include "config/schema.h"
+#include "config/value.h"
 
 #include <errno.h>
 #include <string.h>
-
-static void print_string(const char *text, size_t n, FILE *f)
-{
-    putc('"', f);
-    for (size_t i = 0; i < n; i++) {
-        unsigned char c = (unsigned char)text[i];
-        if (c == '"' || c == '\\')
-            fprintf(f, "\\%c", c);
-        else if (c < 0x20)
-            fprintf(f, "\\u%04x", c);
-        else
-            putc(c, f);
-    }
-    putc('"', f);
-}
 
 static void print_member(const char *name, const char *text, FILE *f)
 {
     fprintf(f, ", \"%s\": ", name);
     if (text != NULL)
-        print_string(text, strlen(text), f);
+        value_print_quoted(slice_of(text), f);
     else
         fputs("null", f);
 }
@@ -40,7 +26,7 @@ static void print_key(void *arg, const char *full_name, const struct key *k)
     char range[SCHEMA_RANGE];
     fputs(keys->any ? ",\n  {\"key\": " : "\n  {\"key\": ", keys->f);
     keys->any = true;
-    print_string(full_name, strlen(full_name), keys->f);
+    value_print_quoted(slice_of(full_name), keys->f);
     print_member("type", schema_type(k), keys->f);
     print_member("range", schema_range(k, range), keys->f);
     print_member("default", k->dflt, keys->f);
@@ -63,12 +49,12 @@ int schema_print_keys_json(FILE *f)
 int conf_errors_print_json(const struct conf_errors *e, const char *path, FILE *f)
 {
     fputs("{\"file\": ", f);
-    print_string(path, strlen(path), f);
+    value_print_quoted(slice_of(path), f);
     fprintf(f, ", \"good\": %s, \"errors\": [", e->text == NULL ? "true" : "false");
     for (const char *line = e->text, *end; line != NULL && (end = strchr(line, '\n')) != NULL;
          line = end + 1) {
         fputs(line == e->text ? "\n  " : ",\n  ", f);
-        print_string(line, (size_t)(end - line), f);
+        value_print_quoted((struct slice){line, (size_t)(end - line)}, f);
     }
     fputs(e->text == NULL ? "]}\n" : "\n]}\n", f);
     return fflush(f) == 0 ? 0 : -errno;

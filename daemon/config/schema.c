@@ -1,7 +1,5 @@
 #include "config/schema.h"
 
-#include "config/value.h"
-
 #include <inttypes.h>
 
 #define KIB (INT64_C(1) << 10)
@@ -239,9 +237,9 @@ static void print_range(const struct key *k, FILE *f)
         fprintf(f, "%" PRId64 "..%" PRId64, k->min, k->max);
         break;
     case KEY_BYTES:
-        value_print_bytes(k->min, f);
+        schema_print_bytes(k->min, f);
         fputs("..", f);
-        value_print_bytes(k->max, f);
+        schema_print_bytes(k->max, f);
         break;
     case KEY_REAL:
         fprintf(f, "%.10g..%.10g", k->real_min, k->real_max);
@@ -261,6 +259,15 @@ static void print_range(const struct key *k, FILE *f)
     default:
         break;
     }
+}
+
+void schema_print_bytes(int64_t bytes, FILE *f)
+{
+    static const char *const units[] = {"", "KiB", "MiB", "GiB"};
+    int i = 0;
+    for (; i < 3 && bytes != 0 && bytes % 1024 == 0; i++)
+        bytes /= 1024;
+    fprintf(f, "%" PRId64 "%s", bytes, units[i]);
 }
 
 const char *schema_range(const struct key *k, char ret[SCHEMA_RANGE])

@@ -60,6 +60,7 @@ void schema_visit(void (*visit)(void *arg, const char *full_name, const struct k
 #define SCHEMA_RANGE 256
 const char *schema_type(const struct key *k);
 const char *schema_range(const struct key *k, char ret[SCHEMA_RANGE]);
+void schema_print_bytes(int64_t bytes, FILE *f); /* in the largest unit that leaves a whole number */
 
 /* schema_print_example - a commented configuration file.   schema_print_keys - a table of all keys, for
  * people. Errors: -errno of the write. */

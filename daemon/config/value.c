@@ -264,19 +264,10 @@ static void print_real(double value, FILE *f)
     fputs(text, f);
 }
 
-void value_print_bytes(int64_t bytes, FILE *f)
-{
-    static const char *const units[] = {"", "KiB", "MiB", "GiB"};
-    int i = 0;
-    for (; i < 3 && bytes != 0 && bytes % 1024 == 0; i++)
-        bytes /= 1024;
-    fprintf(f, "%" PRId64 "%s", bytes, units[i]);
-}
-
-void value_print_quoted(const char *text, FILE *f)
+void value_print_quoted(struct slice text, FILE *f)
 {
     fputc('"', f);
-    for (const char *p = text; *p != '\0'; p++) {
+    for (const char *p = text.data; p < text.data + text.size; p++) {
         unsigned char c = (unsigned char)*p;
         if (c == '"' || c == '\\')
             fprintf(f, "\\%c", c);
@@ -295,7 +286,7 @@ static void print_paths(const char *const *paths, uint32_t n, FILE *f)
     fputc('[', f);
     for (uint32_t i = 0; i < n; i++) {
         fputs(i > 0 ? ", " : "", f);
-        value_print_quoted(paths[i], f);
+        value_print_quoted(slice_of(paths[i]), f);
     }
     fputc(']', f);
 }
@@ -305,7 +296,7 @@ static void print_ids(const struct conf_special *ids, uint32_t n, FILE *f)
     fputc('{', f);
     for (uint32_t i = 0; i < n; i++) {
         fputs(i > 0 ? ", " : "", f);
-        value_print_quoted(ids[i].piece, f);
+        value_print_quoted(slice_of(ids[i].piece), f);
         fprintf(f, ": %" PRId32, ids[i].id);
     }
     fputc('}', f);
@@ -314,7 +305,7 @@ static void print_ids(const struct conf_special *ids, uint32_t n, FILE *f)
 static void print_text(const char *text, bool quoted, FILE *f)
 {
     if (quoted)
-        value_print_quoted(text, f);
+        value_print_quoted(slice_of(text), f);
     else
         fputs(text, f);
 }
@@ -334,7 +325,7 @@ void value_print(const struct key *k, const void *group, bool quoted, FILE *f)
         fprintf(f, "%" PRId64, *(const int64_t *)field);
         break;
     case KEY_BYTES:
-        value_print_bytes(*(const int64_t *)field, f);
+        schema_print_bytes(*(const int64_t *)field, f);
         break;
     case KEY_REAL:
         print_real(*(const double *)field, f);

@@ -23,8 +23,8 @@ int value_set(const struct key *k, struct slice text, const char *folder, void *
  * more. group:  what the row's offsets count from. quoted: texts stand in double quotes, so that their end is
  * never in doubt. */
 void value_print(const struct key *k, const void *group, bool quoted, FILE *f);
-void value_print_quoted(const char *text, FILE *f);
-void value_print_bytes(int64_t bytes, FILE *f);
+/* value_print_quoted - as YAML and JSON write a text. */
+void value_print_quoted(struct slice text, FILE *f);
 
 /* value_escape - bytes from outside as they may stand in a message: what is not printable escaped, cut when
  * long. */

@@ -1,10 +1,10 @@
 #include "corpus/index.h"
 
+#include "base/file.h"
 #include "corpus/scan.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <libgen.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -247,18 +247,6 @@ static int writer_init(struct writer *w, const struct catalog *c)
     return 0;
 }
 
-static int sync_folder(const char *path)
-{
-    char copy[PATH_MAX];
-    (void)snprintf(copy, sizeof copy, "%s", path);
-    int fd = open(dirname(copy), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (fd < 0)
-        return -errno;
-    int rc = fsync(fd) == 0 ? 0 : -errno;
-    (void)close(fd);
-    return rc;
-}
-
 /* Offsets, then the header, then to the disk, then to its name. */
 static int writer_finish(struct writer *w, const char *path, struct err *reterr)
 {
@@ -279,7 +267,7 @@ static int writer_finish(struct writer *w, const char *path, struct err *reterr)
         return rc;
     if (fsync(w->fd) != 0 || rename(w->path, path) != 0)
         return write_failed(w, -errno, reterr);
-    rc = sync_folder(path);
+    rc = file_sync_folder(path);
     return rc == 0 ? 0 : write_failed(w, rc, reterr);
 }
 
