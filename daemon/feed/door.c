@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <stddef.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -171,10 +172,25 @@ static bool is_local(const char *endpoint)
     return strcmp(host, "localhost") == 0;
 }
 
+/* ZeroMQ takes port 70000 for 4464, and has other transports that have no place here. */
+static bool is_endpoint(const char *endpoint)
+{
+    if (strncmp(endpoint, "ipc://", 6) == 0)
+        return endpoint[6] != '\0';
+    const char *colon = strrchr(endpoint, ':');
+    if (strncmp(endpoint, "tcp://", 6) != 0 || colon < endpoint + 7)
+        return false;
+    if (strcmp(colon + 1, "*") == 0)
+        return true;
+    char *end;
+    unsigned long port = strtoul(colon + 1, &end, 10);
+    return colon[1] >= '0' && colon[1] <= '9' && *end == '\0' && port <= UINT16_MAX;
+}
+
 static int bind_socket(struct door *d, const char *endpoint)
 {
     const char *path = ipc_path(endpoint);
-    if (strncmp(endpoint, "tcp://", 6) != 0 && strncmp(endpoint, "ipc://", 6) != 0)
+    if (!is_endpoint(endpoint))
         return -EINVAL;
     int rc = path != NULL ? check_ipc(path) : 0;
     if (rc != 0)

@@ -507,7 +507,7 @@ static void events_say_what_was_sent(void **state)
         assert_int_equal(e.e[i].rank, 1);
         assert_int_equal(e.e[i].door, DOOR_ROUTER);
     }
-    assert_int_equal(e.e[0].bytes, zmq_msg_size(&g.raw));
+    assert_int_equal(e.e[0].bytes, g.size);
     uint64_t tokens = 0;
     for (uint32_t r = 0; r < g.m.batch.rows; r++)
         tokens += (uint64_t)g.m.batch.tokens[r];
