@@ -250,18 +250,18 @@ static bool understand(struct request *q, struct token_cursor message)
     return true;
 }
 
-int request_run(struct request *q, const struct control_context *context, const char *data, size_t size)
+void request_run(struct request *q, const struct control_context *context, const char *data, size_t size)
 {
     *q = (struct request){.context = context};
     ctl_init(&q->reply);
     if (size > CTL_REQUEST_MAX) {
         request_fail(q, "bad-message", "a request has at most %d bytes; this one has %zu", CTL_REQUEST_MAX,
                      size);
-        return 0;
+        return;
     }
     const struct token_cursor message = {data, data + size};
     if (!understand(q, message))
-        return 0;
+        return;
     const struct token name = ctl_get_text(message, "command");
     for (size_t i = 0; i < N_COMMANDS && q->command == NULL; i++)
         if (token_is(&name, commands[i].name))
@@ -269,13 +269,12 @@ int request_run(struct request *q, const struct control_context *context, const 
     if (q->command == NULL)
         fail_command(q, &name);
     if (q->command == NULL || !take_arguments(q, ctl_get(message, "arguments")))
-        return 0;
+        return;
     if (q->command->access == ACCESS_WRITE)
         log_info("control: '%s' asked for", q->command->name);
     reply_begin(q, true);
     ctl_put_map(&q->reply, "result");
     q->command->run(q);
-    return 0;
 }
 
 const struct conf_stream *request_stream(struct request *q, unsigned argument)

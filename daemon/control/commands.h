@@ -57,9 +57,9 @@ struct request {
     void *waiting; /* the handler's own */
 };
 
-/* request_run - from the bytes of a request to its reply, or to `again`. -ENOMEM: there is no reply. */
-int request_run(struct request *q, const struct control_context *context, const char *data, size_t size);
-/* request_seal - when the handler is done: the reply is q->reply.buf. Errors: -ENOMEM. */
+/* request_run - from the bytes of a request to its reply, or to `again`. */
+void request_run(struct request *q, const struct control_context *context, const char *data, size_t size);
+/* request_seal - when the handler is done: the reply is q->reply.buf. -ENOMEM: there is none. */
 int request_seal(struct request *q);
 void request_fini(struct request *q);
 
