@@ -44,6 +44,13 @@ static int load(const char *path, struct conf **ret, struct conf_errors *reterro
     return rc;
 }
 
+/* One line of the log for each error of a file, so that the journal has them as errors. */
+static void log_errors(const char *text)
+{
+    for (const char *end; (end = strchr(text, '\n')) != NULL; text = end + 1)
+        log_error("%.*s", (int)(end - text), text);
+}
+
 /* A corpus keeps each of its files open: as many as the system lets us have. */
 static void raise_file_limit(void)
 {
@@ -120,8 +127,10 @@ int main(int argc, char **argv)
     }
     if (check && json)
         (void)conf_errors_print_json(&errors, path, stdout);
-    else if (rc != 0)
+    else if (rc != 0 && check)
         fputs(errors.text, stderr);
+    else if (rc != 0)
+        log_errors(errors.text);
     else if (check)
         printf("%s: good: %u corpora, %u streams\n", path, conf->n_corpora, conf->n_streams);
     conf_errors_fini(&errors);

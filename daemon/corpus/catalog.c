@@ -34,14 +34,23 @@ static int paths_add(struct paths *p, const char *path)
     return p->list[p->n] == NULL ? -ENOMEM : (p->n++, 0);
 }
 
+/* Asked by glob: a folder that is not there matches nothing; one that does not open may hide files. */
+static int folder_unreadable(const char *folder, int error)
+{
+    (void)folder;
+    return error != ENOENT && error != ENOTDIR;
+}
+
 static int paths_expand(struct paths *p, const char *pattern, struct err *reterr)
 {
     struct stat st;
     /* A file whose own name looks like a pattern ("data[1].jsonl") is that file. */
     if (lstat(pattern, &st) == 0)
         return paths_add(p, pattern) == 0 ? 0 : err_sys(reterr, -ENOMEM, "%s", pattern);
+    if (errno != ENOENT && errno != ENOTDIR)
+        return err_sys(reterr, -errno, "%s: a folder of it cannot be searched", pattern);
     glob_t g;
-    int rc = glob(pattern, GLOB_ERR | GLOB_NOSORT, NULL, &g);
+    int rc = glob(pattern, GLOB_NOSORT, folder_unreadable, &g);
     if (rc == GLOB_NOMATCH)
         return err_set(reterr, -ENOENT,
                        "%s: no such file, or nothing matches; check the path and its spelling", pattern);

@@ -184,6 +184,8 @@ static void test_wrong_files(void **state)
     assert_int_equal(mkfifo(folder_path(f, "fifo"), 0644), 0);
     check_refused(f, "none-*.jsonl", -ENOENT, "none-*.jsonl: no such file, or nothing matches");
     check_refused(f, "none.jsonl", -ENOENT, "none.jsonl: no such file");
+    check_refused(f, "none/*.jsonl", -ENOENT, "none/*.jsonl: no such file, or nothing matches");
+    check_refused(f, "empty.jsonl/*.jsonl", -ENOENT, "empty.jsonl/*.jsonl: no such file");
     check_refused(f, "empty.jsonl", ERR_FORMAT, "empty.jsonl: is empty");
     check_refused(f, "folder", -EISDIR, "folder/*.jsonl");
     check_refused(f, "fifo", -EINVAL, "fifo: is not a regular file");
@@ -197,6 +199,10 @@ static void test_wrong_files(void **state)
     if (geteuid() != 0) { /* root may read everything */
         assert_int_equal(chmod(folder_write_text(f, "secret.jsonl", TEXT), 0), 0);
         check_refused(f, "secret.jsonl", -EACCES, "secret.jsonl: open");
+        assert_int_equal(mkdir(folder_path(f, "locked"), 0), 0);
+        check_refused(f, "locked/a.jsonl", -EACCES, "locked/a.jsonl: a folder of it cannot be searched");
+        assert_int_equal(mkdir(folder_path(f, "unlisted"), 0111), 0);
+        check_refused(f, "unlisted/*.jsonl", -EACCES, "unlisted/*.jsonl: a folder of it cannot be read");
     }
 }
 
