@@ -24,7 +24,7 @@ struct header {
     uint64_t magic;
     uint32_t version, n_files;
     uint64_t n_records;
-    uint64_t boundaries; /* XXH3 of the offsets: an edit between the sampled blocks is likely to move one */
+    uint64_t boundaries; /* of the offsets; an edit between the sampled blocks is likely to move one */
     uint64_t offsets_at; /* header, files and paths are what is before */
     uint64_t checksum;   /* XXH3 of what is before offsets_at, with this field 0 */
 };
@@ -55,6 +55,12 @@ static uint64_t head_checksum(const char *head, size_t size)
     return XXH3_64bits_withSeed(head + sizeof h, size - sizeof h, XXH3_64bits(&h, sizeof h));
 }
 
+/* The hash goes on over the next offsets: BUFFER_OFFSETS of them, or the last, which may be none. */
+static uint64_t hash_offsets(uint64_t hash, const uint64_t *offsets, uint64_t n)
+{
+    return XXH3_64bits_withSeed(offsets, n * sizeof offsets[0], hash);
+}
+
 /* ---- reading ---- */
 
 static bool is_of_catalog(const struct index *x, const char *paths, const char *paths_end,
@@ -76,6 +82,15 @@ static bool is_of_catalog(const struct index *x, const char *paths, const char *
     return true;
 }
 
+/* Every record is found through its offset, so all are looked at: a second for 10 GB of them. */
+static bool has_boundaries(const uint64_t *offsets, uint64_t n, uint64_t boundaries)
+{
+    uint64_t hash = 0;
+    for (uint64_t at = 0; at <= n; at += BUFFER_OFFSETS)
+        hash = hash_offsets(hash, offsets + at, n - at < BUFFER_OFFSETS ? n - at : BUFFER_OFFSETS);
+    return hash == boundaries;
+}
+
 static bool is_whole(const char *map, size_t size, const struct catalog *c, struct index *x)
 {
     struct header h;
@@ -94,7 +109,8 @@ static bool is_whole(const char *map, size_t size, const struct catalog *c, stru
     x->n_records = h.n_records;
     x->boundaries = h.boundaries;
     x->n_files = h.n_files;
-    return is_of_catalog(x, map + paths_at, map + h.offsets_at, c);
+    return is_of_catalog(x, map + paths_at, map + h.offsets_at, c) &&
+           has_boundaries(x->offsets, x->n_records, x->boundaries);
 }
 
 int index_open(const char *path, const struct catalog *c, struct index *ret)
@@ -176,7 +192,7 @@ static int flush(struct writer *w, struct err *reterr)
     int rc = write_at(w, w->buffer, size, w->at, reterr);
     if (rc != 0)
         return rc;
-    w->boundaries = XXH3_64bits_withSeed(w->buffer, size, w->boundaries);
+    w->boundaries = hash_offsets(w->boundaries, w->buffer, w->n_buffered);
     /* The disk starts now, so that the sync at the end has little left to wait for. */
     (void)sync_file_range(w->fd, (off_t)w->at, (off_t)size, SYNC_FILE_RANGE_WRITE);
     w->at += size;

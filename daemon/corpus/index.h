@@ -2,7 +2,7 @@
  *
  * The file: a header, an entry for each file of the catalog, their paths, then the offsets in order. It is
  * written as a stream to PATH.new, synced and renamed, so PATH is always whole; it is believed only if
- * version, checksum, length and every file's path, size, mtime, inode and sampled hash are right.
+ * version, checksums, length and every file's path, size, mtime, inode and sampled hash are right.
  *
  * Owner:   the caller of index_open or index_build.   Threads: immutable.
  */
