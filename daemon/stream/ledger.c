@@ -12,7 +12,7 @@
 #include <xxhash.h>
 
 #define LEDGER_MAGIC 0x31474c4e47494c41ull /* "ALIGNLG1" */
-#define LEDGER_VERSION 1
+#define LEDGER_VERSION 2
 
 struct header {
     uint64_t magic, version, fingerprint, check;
@@ -25,6 +25,8 @@ struct entry {
     uint64_t check; /* of all before it, seeded with the window's number */
 };
 _Static_assert(sizeof(struct entry) <= 128, "a window costs little on disk");
+_Static_assert(sizeof(struct quarantined) == offsetof(struct quarantined, check) + sizeof(uint32_t),
+               "no padding goes to disk");
 
 struct ledger {
     int fd, quarantine_fd;
@@ -66,32 +68,61 @@ static int add(struct ledger *l, const struct entry *e)
     return 0;
 }
 
-/* Whole entries that check out, from the start; what follows the last of them is cut off. */
-static int read_entries(struct ledger *l)
+static uint32_t quarantine_check_of(const struct quarantined *q, uint64_t i)
 {
-    struct entry e;
-    off_t at = sizeof(struct header);
-    while (pread(l->fd, &e, sizeof e, at) == (ssize_t)sizeof e && e.check == check_of(&e, l->n)) {
-        if (add(l, &e) != 0)
-            return -ENOMEM;
-        at += (off_t)sizeof e;
-    }
-    return ftruncate(l->fd, at) == 0 ? 0 : -errno;
+    return (uint32_t)XXH3_64bits_withSeed(q, offsetof(struct quarantined, check), i);
 }
 
 static int read_quarantine(struct ledger *l)
 {
     struct quarantined q;
-    off_t at = 0;
-    while (pread(l->quarantine_fd, &q, sizeof q, at) == (ssize_t)sizeof q && q.window < l->n &&
-           q.reason < UNUSABLE__COUNT) {
-        if (array_grow(&l->quarantine, &l->quarantine_cap, l->n_quarantine + 1) != 0)
+    for (uint64_t i = 0; i < STREAM_QUARANTINE; i++) {
+        if (pread(l->quarantine_fd, &q, sizeof q, (off_t)(i * sizeof q)) != (ssize_t)sizeof q ||
+            q.check != quarantine_check_of(&q, i))
+            break;
+        if (array_grow(&l->quarantine, &l->quarantine_cap, i + 1) != 0)
             return -ENOMEM;
-        q.detail[sizeof q.detail - 1] = '\0';
         l->quarantine[l->n_quarantine++] = q;
-        at += (off_t)sizeof q;
     }
-    return ftruncate(l->quarantine_fd, at) == 0 ? 0 : -errno;
+    return 0;
+}
+
+/* Are the unusable records of window l->n, which has this entry, in the quarantine, from *n on? Moves *n past
+ * them. */
+static bool has_quarantine(const struct ledger *l, const struct entry *e, size_t *n)
+{
+    uint64_t end = *n;
+    for (int i = 0; i < UNUSABLE__COUNT - 1; i++)
+        end += e->unusable[i];
+    if (end > STREAM_QUARANTINE)
+        end = STREAM_QUARANTINE;
+    if (end > l->n_quarantine)
+        return false;
+    for (size_t i = *n; i < end; i++)
+        if (l->quarantine[i].window != l->n)
+            return false;
+    *n = end;
+    return true;
+}
+
+/* Whole entries that check out and whose unusable records are all in the quarantine, from the start; what
+ * follows the last of them is cut off, here and there. */
+static int read_entries(struct ledger *l)
+{
+    struct entry e;
+    off_t at = sizeof(struct header);
+    size_t n_quarantine = 0;
+    while (pread(l->fd, &e, sizeof e, at) == (ssize_t)sizeof e && e.check == check_of(&e, l->n) &&
+           has_quarantine(l, &e, &n_quarantine)) {
+        if (add(l, &e) != 0)
+            return -ENOMEM;
+        at += (off_t)sizeof e;
+    }
+    l->n_quarantine = n_quarantine;
+    if (ftruncate(l->fd, at) != 0 ||
+        ftruncate(l->quarantine_fd, (off_t)(n_quarantine * sizeof l->quarantine[0])) != 0)
+        return -errno;
+    return 0;
 }
 
 static int open_files(struct ledger *l, const char *path, const char *quarantine_path, uint64_t fingerprint,
@@ -143,9 +174,9 @@ int ledger_open(const char *state_dir, const char *stream, uint64_t fingerprint,
         rc = open_files(l, path, quarantine, fingerprint, ret_replaced);
     }
     if (rc == 0)
-        rc = read_entries(l);
-    if (rc == 0)
         rc = read_quarantine(l);
+    if (rc == 0)
+        rc = read_entries(l);
     if (rc != 0) {
         ledger_close(l);
         return err_sys(reterr, rc, "%s: cannot be opened for writing; check state_dir", path);
@@ -202,13 +233,14 @@ static int remember_unusable(struct ledger *l, const struct window *w)
             return -ENOMEM;
         const struct window_unusable *u = &w->unusable[i];
         struct quarantined *q = &l->quarantine[l->n_quarantine++];
-        memset(q, 0, sizeof *q); /* padding too: it goes to disk */
+        memset(q, 0, sizeof *q);
         q->window = w->number;
         q->corpus = u->corpus;
         q->pass = u->pass;
         q->record = u->record;
         q->reason = u->reason;
         memcpy(q->detail, u->detail, sizeof q->detail);
+        q->check = quarantine_check_of(q, l->n_quarantine - 1);
     }
     return 0;
 }

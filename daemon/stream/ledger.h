@@ -2,9 +2,10 @@
  * used.
  *
  * It makes opening at any step a look-up. It can always be computed again, so it is appended to without
- * fsync; an entry that is torn or does not belong is recognised by its checksum and the rest is made anew. A
- * ledger of another fingerprint (other configuration, data or model) is set aside as NAME.ledger.old. Files:
- * state_dir/streams/NAME.ledger, and NAME.quarantine beside it with the first records that were not used.
+ * fsync; an entry that is torn or damaged, or lacks records in the quarantine, is recognised by checksums,
+ * and it and the rest are made anew. A ledger of another fingerprint (other configuration, data or model) is
+ * set aside as NAME.ledger.old. Files: state_dir/streams/NAME.ledger, and NAME.quarantine beside it with the
+ * first records that were not used.
  *
  * Owner:   one thread.
  */

@@ -109,6 +109,7 @@ struct quarantined {
     uint64_t record;
     enum unusable reason;
     char detail[RECORD_DETAIL];
+    uint32_t check; /* the ledger's, of all before it */
 };
 void stream_get_quarantine(const struct stream *st, const struct quarantined **ret, uint32_t *ret_n);
 
