@@ -141,7 +141,8 @@ static struct slice trimmed_end(struct slice s, const char *white)
 static int put_part(struct render *r, const struct part *p, struct slice text, const struct slice *system)
 {
     int rc = 0;
-    for (const struct op *op = p->ops; rc == 0 && op < p->ops + p->n_ops; op++) {
+    for (size_t i = 0; rc == 0 && i < p->n_ops; i++) {
+        const struct op *op = &p->ops[i];
         switch (op->kind) {
         case OP_TEXT:
             rc = append(r, op->text);
