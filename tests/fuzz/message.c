@@ -71,7 +71,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     }
     if (m.type == MSG_TYPE_BATCH)
         check_batch(&m.batch, data, size);
-    else
+    else if (m.type != MSG_TYPE_ERROR || m.error.code != MSG_CODE__COUNT) /* a code of a later version */
         check_round_trip(&m);
     msg_fini(&m);
     return 0;
