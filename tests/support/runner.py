@@ -146,13 +146,16 @@ def main():
     shutil.rmtree(LOGS, ignore_errors=True)
     ok = build("release", tally)
     if args.list:
-        programs = cmocka_programs(TOP / "build", args.filters) + python_files(["unit", "integration"], args.filters)
+        folders = ["unit", "integration", "fault"]
+        programs = cmocka_programs(TOP / "build", args.filters) + python_files(folders, args.filters)
         print("\n".join(name for name, _ in programs))
         return 0 if ok else 1
     if ok:
         run_programs("unit and property", cmocka_programs(TOP / "build", args.filters), TOP / "build", tally)
         run_programs("structure and python", python_files(["unit"], args.filters), TOP / "build", tally)
         run_programs("integration", python_files(["integration"], args.filters), TOP / "build", tally)
+        if args.long:
+            run_programs("faults", python_files(["fault"], args.filters), TOP / "build", tally)
     for preset, title in [("asan", "address and undefined behaviour")] + [("tsan", "threads")] * args.long:
         folder = TOP / f"build-{preset}"
         if build(preset, tally):

@@ -32,16 +32,16 @@ class Lines(unittest.TextTestResult):
 
     def addSkip(self, test, reason):
         super().addSkip(test, reason)
-        self.line("SKIPPED", test)
+        self.line("SKIPPED", test, f": {reason}")
 
     def addUnexpectedSuccess(self, test):
         super().addUnexpectedSuccess(test)
         self.line("FAILED", test)
 
     @staticmethod
-    def line(word, test):
+    def line(word, test, more=""):
         name = test.id().replace("(", "").replace(")", "").replace(" ", "_")  # "setUpClass (test_x.Case)"
-        print(f"[{word:^10}] {name}", file=sys.stderr, flush=True)
+        print(f"[{word:^10}] {name}{more}", file=sys.stderr, flush=True)
 
 
 def main():
