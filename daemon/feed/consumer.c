@@ -119,6 +119,12 @@ void consumers_wake(struct consumers *cs, const struct stream *st)
 
 /* ---- what a consumer wants next ---- */
 
+static uint64_t frame_bytes(const struct stream *st, uint32_t world)
+{
+    const struct conf_stream *conf = stream_recipe(st)->conf;
+    return 3 * sizeof(int32_t) * (uint64_t)conf->global_batch / world * (uint64_t)conf->seq_len;
+}
+
 static struct want *first_want(struct consumer *c)
 {
     return &c->ahead[c->ahead_first];
@@ -144,17 +150,11 @@ static void leave_all(struct consumer *c)
         leave_first(c);
 }
 
-static uint64_t frame_bytes(const struct consumer *c)
-{
-    const struct conf_stream *conf = stream_recipe(c->stream)->conf;
-    return 3 * sizeof(int32_t) * (uint64_t)conf->global_batch / c->world * (uint64_t)conf->seq_len;
-}
-
 /* Want as many steps as credit, memory and the stream's end allow. */
 static int reach_ahead(struct consumer *c)
 {
     struct consumers *cs = c->all;
-    uint64_t bytes = frame_bytes(c), part = consumers_part(cs);
+    uint64_t bytes = c->frame_bytes, part = consumers_part(cs);
     flight_land(&c->flight);
     while (c->n_ahead < CONSUMER_AHEAD && c->n_ahead < c->credit &&
            c->next_step + c->n_ahead < stream_steps(c->stream) &&
@@ -344,11 +344,12 @@ void consumer_remove(struct consumer *c)
     LIST_REMOVE(c, in_bucket);
     TAILQ_REMOVE(&cs->list, c, in_list);
     cs->n--;
+    cs->frame_bytes -= c->frame_bytes;
     free(c);
 }
 
-/* A full table gives up the one longest silent among those that wait for nothing from us. */
-static bool make_place(struct consumers *cs)
+/* The one longest silent among those that wait for nothing from us. */
+static bool give_one_up(struct consumers *cs)
 {
     struct consumer *c, *oldest = NULL;
     TAILQ_FOREACH(c, &cs->list, in_list)
@@ -359,6 +360,15 @@ static bool make_place(struct consumers *cs)
     return oldest != NULL;
 }
 
+/* However slow they all are, one batch of each fits the memory. */
+static bool make_place(struct consumers *cs, uint64_t bytes)
+{
+    while (cs->n >= CONSUMERS_MAX || (cs->n > 0 && cs->frame_bytes + bytes > cs->memory))
+        if (!give_one_up(cs))
+            return false;
+    return true;
+}
+
 struct consumer *consumer_open(struct consumers *cs, struct door *d, struct slice peer, struct stream *st,
                                const struct msg_open *open)
 {
@@ -366,7 +376,8 @@ struct consumer *consumer_open(struct consumers *cs, struct door *d, struct slic
     struct consumer *c = consumer_find(cs, d, peer);
     if (c != NULL)
         consumer_remove(c);
-    if (cs->n >= CONSUMERS_MAX && !make_place(cs))
+    uint64_t bytes = frame_bytes(st, open->world);
+    if (!make_place(cs, bytes))
         return NULL;
     c = calloc(1, sizeof *c);
     if (c == NULL)
@@ -378,6 +389,7 @@ struct consumer *consumer_open(struct consumers *cs, struct door *d, struct slic
     c->peer_size = (uint32_t)peer.size;
     (void)snprintf(c->job, sizeof c->job, "%s", d->kind == DOOR_XPUB ? c->peer : open->job);
     c->world = open->world;
+    c->frame_bytes = bytes;
     c->rank = open->rank;
     c->first_step = c->next_step = open->step;
     c->credit = d->kind == DOOR_XPUB ? CREDIT_MAX : 0;
@@ -388,8 +400,18 @@ struct consumer *consumer_open(struct consumers *cs, struct door *d, struct slic
     LIST_INSERT_HEAD(&cs->buckets[bucket_of(d, peer)], c, in_bucket);
     TAILQ_INSERT_TAIL(&cs->list, c, in_list);
     cs->n++;
+    cs->frame_bytes += bytes;
     consumer_credit(c, open->credit, STREAM_UNKNOWN);
     return c;
+}
+
+void consumers_say_full(const struct consumers *cs, struct msg_error *ret)
+{
+    answer_say(
+        ret, MSG_DENIED,
+        "this feeder has no room for another consumer: it takes %d, and one batch of each has to fit half of "
+        "`memory`, %" PRIu64 " MiB; try again later, use a larger world, or raise `memory`",
+        CONSUMERS_MAX, cs->memory >> 20);
 }
 
 void consumer_credit(struct consumer *c, uint64_t more, uint64_t done)

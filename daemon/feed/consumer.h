@@ -35,6 +35,7 @@ struct consumer {
     char job[PEER_MAX + 1];
     uint32_t world, rank;
     uint64_t first_step, next_step;
+    uint64_t frame_bytes; /* of one batch, about */
     uint64_t credit, done, batches, bytes;
     uint64_t heard_ns;
     enum consumer_wait wait;
@@ -59,6 +60,7 @@ struct consumers {
     void (*sent)(void *arg, struct stream *st, uint64_t step);
     void *sent_arg;
     uint32_t n;
+    uint64_t frame_bytes; /* of one batch of each */
     struct consumer_list list, scheduled, paused;
     uint64_t retry_ns; /* no paused one is due before */
     LIST_HEAD(, consumer) buckets[1024];
@@ -70,9 +72,11 @@ void consumers_free(struct consumers *cs); /* forgets them all */
 
 struct consumer *consumer_find(struct consumers *cs, const struct door *d, struct slice peer);
 /* consumer_open - a new consumer in the place of one that the peer may have had; owes_opened and credit as
- * given. NULL: the table is full of consumers that are being fed, or no memory. */
+ * given. NULL: table or memory are full of consumers that are being fed. */
 struct consumer *consumer_open(struct consumers *cs, struct door *d, struct slice peer, struct stream *st,
                                const struct msg_open *open);
+/* consumers_say_full - why consumer_open gave NULL. */
+void consumers_say_full(const struct consumers *cs, struct msg_error *ret);
 void consumer_credit(struct consumer *c, uint64_t more, uint64_t done);
 void consumer_remove(struct consumer *c);
 void consumer_get_info(const struct consumer *c, uint64_t now_ns, struct consumer_info *ret);

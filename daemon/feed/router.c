@@ -40,9 +40,7 @@ static void on_open(struct router *r, struct slice peer, const struct msg_open *
     } else if ((st = admit_open(r->supply, open, &refusal)) == NULL) {
         refuse(r, peer, &refusal.error);
     } else if (consumer_open(r->consumers, &r->door, peer, st, open) == NULL) {
-        answer_say(&refusal.error, MSG_DENIED,
-                   "this feeder has no room for another consumer (it takes %d); try again later",
-                   CONSUMERS_MAX);
+        consumers_say_full(r->consumers, &refusal.error);
         refuse(r, peer, &refusal.error);
     } else if (log_gate_pass(&r->gate, LOG_BURST, &held)) {
         log_info("stream '%s': '%s' opened rank %" PRIu32 " of %" PRIu32 " from step %" PRIu64 " (%" PRIu32

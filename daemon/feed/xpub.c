@@ -85,8 +85,7 @@ static void on_subscribe(struct xpub *x, struct slice topic)
     if (st == NULL) {
         refuse(x, topic, &refusal.error);
     } else if (!add(x, topic, tap, st, &open)) {
-        answer_say(&refusal.error, MSG_DENIED,
-                   "this feeder has no room for another topic (it takes %d); try again later", CONSUMERS_MAX);
+        consumers_say_full(x->consumers, &refusal.error);
         refuse(x, topic, &refusal.error);
     } else {
         set_topic(x, ZMQ_SUBSCRIBE, topic);

@@ -107,6 +107,34 @@ static void full_table_gives_up_the_longest_silent_that_waits_for_nothing(void *
     assert_int_equal(x->consumers->n, CONSUMERS_MAX);
 }
 
+static void memory_holds_a_batch_of_each(void **state)
+{
+    struct fixture *x = *state;
+    uint32_t n = 0;
+    x->conf.seq_len = MEMORY / (8 * 12) / 4; /* a batch takes a fourth of the memory */
+    while (opened(x, &x->router, n, 1) != NULL)
+        n++;
+    assert_int_equal(n, 4);
+    found(x, &x->router, 2)->wait = WAIT_CREDIT;
+    assert_non_null(opened(x, &x->router, 4, 1));
+    assert_null(found(x, &x->router, 2));
+    consumer_remove(found(x, &x->router, 4));
+    consumer_remove(found(x, &x->router, 0));
+    assert_non_null(opened(x, &x->router, 5, 1));
+    struct msg_error e;
+    consumers_say_full(x->consumers, &e);
+    assert_int_equal(e.code, MSG_DENIED);
+    assert_non_null(strstr(e.message, "64 MiB"));
+}
+
+static void one_consumer_is_fed_whatever_the_memory(void **state)
+{
+    struct fixture *x = *state;
+    x->conf.seq_len = MEMORY;
+    assert_non_null(opened(x, &x->router, 0, 1));
+    assert_null(opened(x, &x->router, 1, 1));
+}
+
 static void memory_is_divided_among_them(void **state)
 {
     struct fixture *x = *state;
@@ -138,6 +166,8 @@ int main(void)
         TEST(peer_is_found_at_its_own_door_only),
         TEST(credit_adds_up_and_never_wraps),
         TEST(full_table_gives_up_the_longest_silent_that_waits_for_nothing),
+        TEST(memory_holds_a_batch_of_each),
+        TEST(one_consumer_is_fed_whatever_the_memory),
         TEST(memory_is_divided_among_them),
         TEST(flight_holds_its_part_and_always_one),
     };
