@@ -8,6 +8,7 @@ import socket
 import time
 from typing import Any, Iterator, Sequence
 
+import numpy
 import zmq
 
 from . import messages
@@ -21,6 +22,9 @@ LINGER_MS = 500  # for `close` to go out
 PING = 1.0  # seconds of silence; a feeder that was restarted says so only when it hears of us
 RETRY = 0.2  # seconds, before a feeder that is going down is asked again
 GLANCE = 0.05  # seconds between looks whether an endpoint is gone, where there is another
+# libzmq takes memory for each batch and gives it back, and glibc would give it back to the system and ask for it again: a
+# page fault for every 4 KiB. Freeing one large block raises its thresholds for that (mallopt(3), M_MMAP_THRESHOLD).
+LARGE_BLOCK = 31 << 20
 ANSWER_MAX = 1 << 20  # bytes of a message before the stream is open
 BATCH_HEAD = b"\xde\x00\x15\xa4type\xa5batch"  # as skipalignd starts one
 GONE = zmq.EVENT_DISCONNECTED | zmq.EVENT_CONNECT_RETRIED
@@ -186,6 +190,7 @@ class Feed(Iterator[Batch]):
         endpoint = self.endpoints[self._at]
         self._disconnect()
         if self._context is None:
+            numpy.empty(LARGE_BLOCK, numpy.uint8)  # made and freed
             self._context = zmq.Context()
             self._pid = os.getpid()
         self._socket = self._context.socket(zmq.DEALER)
