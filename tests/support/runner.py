@@ -46,20 +46,24 @@ def log_path(name):
     return path
 
 
-def build(preset, tally):
-    """Configures and builds a preset of CMakePresets.json."""
-    started, log = time.monotonic(), log_path(f"build-{preset}")
-    print(f"build {preset} ...", end=" ", flush=True)
+def step(name, commands, tally):
+    """Commands that must succeed but are no tests; a failure counts as one."""
+    started, log = time.monotonic(), log_path(name)
+    print(f"{name} ...", end=" ", flush=True)
     with log.open("w") as out:
-        ok = all(
-            subprocess.run(command, cwd=TOP, stdout=out, stderr=subprocess.STDOUT).returncode == 0
-            for command in (["cmake", "--preset", preset], ["cmake", "--build", "--preset", preset, "-j", str(CPUS)])
-        )
+        ok = all(subprocess.run(command, cwd=TOP, stdin=subprocess.DEVNULL, stdout=out,
+                                stderr=subprocess.STDOUT).returncode == 0 for command in commands)
     print(f"{time.monotonic() - started:.0f} s", flush=True)
     if not ok:
-        tally.failed.append(f"build {preset}")
-        show(f"build {preset}", log)
+        tally.failed.append(name)
+        show(name, log)
     return ok
+
+
+def build(preset, tally):
+    """Configures and builds a preset of CMakePresets.json."""
+    return step(f"build {preset}", [["cmake", "--preset", preset],
+                                    ["cmake", "--build", "--preset", preset, "-j", str(CPUS)]], tally)
 
 
 def cmocka_programs(folder, filters):
@@ -82,7 +86,7 @@ def wanted(name, filters):
 
 def count(text):
     """Names of the tests that passed, failed and were skipped, from the lines that cmocka (and unittest_lines) print."""
-    tests = {word: set(re.findall(rf"^\[ *{word} *\] (?!\d+ test\(s\))([\w.]+)", text, re.M))
+    tests = {word: set(re.findall(rf"^\[ *{word} *\] (?!---|\d+ test\(s\))(\S+)", text, re.M))
              for word in ("RUN", "OK", "FAILED", "ERROR", "SKIPPED")}
     failed = tests["FAILED"] | tests["ERROR"] | (tests["RUN"] - tests["OK"] - tests["SKIPPED"])
     return tests["OK"] - failed, failed, tests["SKIPPED"] - failed
@@ -151,7 +155,7 @@ def main():
         print("\n".join(name for name, _ in programs))
         return 0 if ok else 1
     if ok:
-        run_programs("unit and property", cmocka_programs(TOP / "build", args.filters), TOP / "build", tally)
+        run_programs("unit, property, fuzz", cmocka_programs(TOP / "build", args.filters), TOP / "build", tally)
         run_programs("structure and python", python_files(["unit"], args.filters), TOP / "build", tally)
         run_programs("integration", python_files(["integration"], args.filters), TOP / "build", tally)
         if args.long:
@@ -164,6 +168,8 @@ def main():
                 run_programs(f"{title}, integration", python_files(["integration"], args.filters), folder, tally)
     if not args.filters:
         build("clang", tally)
+    if args.long and not args.filters:
+        step("fuzz", [["tests/fuzz/run", "--seconds", "10"]], tally)
 
     if tally.skipped:
         print(f"\nskipped: {', '.join(sorted(set(tally.skipped)))}")
