@@ -15,6 +15,7 @@
 #define TURN 8                  /* messages to one consumer before the next has its turn */
 #define PAUSE_MIN_NS 200000ull
 #define PAUSE_MAX_NS 10000000ull
+#define SWEEP_NS (10 * NS_PER_S)
 #define SHARERS_MIN \
     8 /* the memory is divided by at least so many, so that the ninth consumer changes little */
 #define BUCKETS (sizeof((struct consumers *)NULL)->buckets / sizeof((struct consumers *)NULL)->buckets[0])
@@ -316,6 +317,30 @@ void consumers_run(struct consumers *cs, uint64_t now_ns)
         more = c != last;
         unqueue(c);
         run_one(c, now_ns);
+    }
+}
+
+/* ZeroMQ tells that a peer is gone only when something is sent to it, and to one who waits for a step far
+ * ahead nothing is: a feeder could work for the dead for ever. So one who says nothing for long is sent an
+ * answer; who is there opens again. A subscriber's end is told. */
+void consumers_drop_silent(struct consumers *cs, uint64_t now_ns)
+{
+    struct consumer *c, *next;
+    if (now_ns < cs->sweep_ns)
+        return;
+    cs->sweep_ns = now_ns + SWEEP_NS;
+    for (c = TAILQ_FIRST(&cs->list); c != NULL; c = next) {
+        struct msg_error e;
+        next = TAILQ_NEXT(c, in_list);
+        if (c->door->kind != DOOR_ROUTER || c->wait != WAIT_STEP || now_ns < c->heard_ns + CONSUMER_SILENT_NS)
+            continue;
+        answer_say(&e, MSG_DENIED,
+                   "step %" PRIu64
+                   " of stream '%s' is still being made, and nothing was heard from here for 10 minutes; "
+                   "open again to go on waiting, and send `credit` 0 now and then",
+                   c->next_step, stream_recipe(c->stream)->conf->name);
+        (void)answer_error(c->door, consumer_peer(c), &e, cs->tally);
+        consumer_remove(c);
     }
 }
 

@@ -11,6 +11,7 @@
 #ifndef SKIPALIGN_FEED_CONSUMER_H
 #define SKIPALIGN_FEED_CONSUMER_H
 
+#include "base/clock.h"
 #include "feed/door.h"
 #include "feed/share.h"
 #include "feed/tally.h"
@@ -63,6 +64,7 @@ struct consumers {
     uint64_t frame_bytes; /* of one batch of each */
     struct consumer_list list, scheduled, paused;
     uint64_t retry_ns; /* no paused one is due before */
+    uint64_t sweep_ns; /* consumers_drop_silent has nothing to do before */
     LIST_HEAD(, consumer) buckets[1024];
 };
 
@@ -75,6 +77,10 @@ struct consumer *consumer_find(struct consumers *cs, const struct door *d, struc
  * given. NULL: table or memory are full of consumers that are being fed. */
 struct consumer *consumer_open(struct consumers *cs, struct door *d, struct slice peer, struct stream *st,
                                const struct msg_open *open);
+/* consumers_drop_silent - those at ROUTER who wait for a step and were not heard of for CONSUMER_SILENT_NS.
+ */
+#define CONSUMER_SILENT_NS (600 * NS_PER_S)
+void consumers_drop_silent(struct consumers *cs, uint64_t now_ns);
 /* consumers_say_full - why consumer_open gave NULL. */
 void consumers_say_full(const struct consumers *cs, struct msg_error *ret);
 void consumer_credit(struct consumer *c, uint64_t more, uint64_t done);

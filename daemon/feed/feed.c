@@ -253,6 +253,7 @@ static void serve(struct feed *f)
         (void)workers_collect(f->setup.workers);
         run_calls(f);
         consumers_run(f->consumers, clock_ns());
+        consumers_drop_silent(f->consumers, clock_ns());
         taps_run(&f->taps);
         share_run(f->share);
         look_for_ends(f);

@@ -135,6 +135,24 @@ static void one_consumer_is_fed_whatever_the_memory(void **state)
     assert_null(opened(x, &x->router, 1, 1));
 }
 
+static void who_waits_for_a_step_and_says_nothing_is_dropped(void **state)
+{
+    struct fixture *x = *state;
+    for (uint32_t i = 0; i < 4; i++) {
+        struct consumer *c = opened(x, i == 3 ? &x->xpub : &x->router, i, 1);
+        c->wait = i == 1 ? WAIT_CREDIT : WAIT_STEP;
+        c->heard_ns = i == 2 ? 2000 : 1000;
+    }
+    consumers_drop_silent(x->consumers, CONSUMER_SILENT_NS);
+    assert_int_equal(x->consumers->n, 4);
+    x->consumers->sweep_ns = 0;
+    consumers_drop_silent(x->consumers, CONSUMER_SILENT_NS + 1500);
+    assert_null(found(x, &x->router, 0));
+    assert_non_null(found(x, &x->router, 1));
+    assert_non_null(found(x, &x->router, 2));
+    assert_non_null(found(x, &x->xpub, 3));
+}
+
 static void memory_is_divided_among_them(void **state)
 {
     struct fixture *x = *state;
@@ -168,6 +186,7 @@ int main(void)
         TEST(full_table_gives_up_the_longest_silent_that_waits_for_nothing),
         TEST(memory_holds_a_batch_of_each),
         TEST(one_consumer_is_fed_whatever_the_memory),
+        TEST(who_waits_for_a_step_and_says_nothing_is_dropped),
         TEST(memory_is_divided_among_them),
         TEST(flight_holds_its_part_and_always_one),
     };
