@@ -23,7 +23,7 @@ static void check_errors(const struct conf_errors *e)
             CHECK((unsigned char)*p >= 0x20 && *p != 0x7f);
         n++;
     }
-    CHECK(n == e->n);
+    CHECK(n == e->n || (n == e->n + 1 && strstr(e->text, ": there are more errors; ") != NULL));
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
