@@ -82,7 +82,7 @@ static bool is_of_catalog(const struct index *x, const char *paths, const char *
     return true;
 }
 
-/* Every record is found through its offset, so all are looked at: a second for 10 GB of them. */
+/* Every record is found through its offset, so all are looked at: 0.2 s for 1 GB of them. */
 static bool has_boundaries(const uint64_t *offsets, uint64_t n, uint64_t boundaries)
 {
     uint64_t hash = 0;
