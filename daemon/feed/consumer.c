@@ -15,9 +15,10 @@
 #define TURN 8                  /* messages to one consumer before the next has its turn */
 #define PAUSE_MIN_NS 200000ull
 #define PAUSE_MAX_NS 10000000ull
+#define RECENT_NS 1600000ull /* a longer pause: its peer does not read at the moment */
+#define RECENT_TURN 16       /* of those that filled their sockets recently, in one turn */
 #define SWEEP_NS (10 * NS_PER_S)
-#define SHARERS_MIN \
-    8 /* the memory is divided by at least so many, so that the ninth consumer changes little */
+#define SHARERS_MIN 8 /* that many share the memory at least: the ninth then changes little */
 #define BUCKETS (sizeof((struct consumers *)NULL)->buckets / sizeof((struct consumers *)NULL)->buckets[0])
 
 enum { SENT = 0, WAITING = 1 }; /* what a look at one consumer came to; or a negative error of door_send */
@@ -33,6 +34,7 @@ struct consumers *consumers_new(struct share *share, struct tally *tally, uint64
     cs->retry_ns = UINT64_MAX;
     TAILQ_INIT(&cs->list);
     TAILQ_INIT(&cs->scheduled);
+    TAILQ_INIT(&cs->recent);
     TAILQ_INIT(&cs->paused);
     return cs;
 }
@@ -58,51 +60,59 @@ struct slice consumer_peer(const struct consumer *c)
 
 /* ---- who runs next ---- */
 
-static void unqueue(struct consumer *c)
+static void queue_in(struct consumer *c, struct consumer_list *queue)
 {
-    if (c->scheduled)
-        TAILQ_REMOVE(&c->all->scheduled, c, in_queue);
-    if (c->paused)
-        TAILQ_REMOVE(&c->all->paused, c, in_queue);
-    c->scheduled = c->paused = false;
+    if (c->queue != NULL)
+        TAILQ_REMOVE(c->queue, c, in_queue);
+    c->queue = queue;
+    if (queue != NULL)
+        TAILQ_INSERT_TAIL(queue, c, in_queue);
 }
 
 static void schedule(struct consumer *c)
 {
-    if (c->scheduled)
-        return;
-    unqueue(c);
-    c->scheduled = true;
-    TAILQ_INSERT_TAIL(&c->all->scheduled, c, in_queue);
+    if (c->queue != &c->all->scheduled)
+        queue_in(c, &c->all->scheduled);
 }
 
+/* Nothing tells that a socket has room again, but something happens at its door when it does. So one that
+ * filled its own a moment ago is tried at each turn, and after a pause that doubles; later after the pause
+ * only. */
 static void pause_for_room(struct consumer *c, uint64_t now_ns)
 {
     struct consumers *cs = c->all;
-    c->pause_ns = c->pause_ns == 0 ? PAUSE_MIN_NS : c->pause_ns * 2;
-    if (c->pause_ns > PAUSE_MAX_NS)
-        c->pause_ns = PAUSE_MAX_NS;
-    c->retry_ns = now_ns + c->pause_ns;
+    if (now_ns >= c->retry_ns) {
+        c->pause_ns = c->pause_ns == 0 ? PAUSE_MIN_NS : c->pause_ns * 2;
+        if (c->pause_ns > PAUSE_MAX_NS)
+            c->pause_ns = PAUSE_MAX_NS;
+        c->retry_ns = now_ns + c->pause_ns;
+    }
     if (c->retry_ns < cs->retry_ns)
         cs->retry_ns = c->retry_ns;
-    unqueue(c);
-    c->paused = true;
-    TAILQ_INSERT_TAIL(&cs->paused, c, in_queue);
+    queue_in(c, c->pause_ns <= RECENT_NS ? &cs->recent : &cs->paused);
 }
 
-static void schedule_due(struct consumers *cs, uint64_t now_ns)
+static void schedule_due(struct consumers *cs, struct consumer_list *queue, uint64_t now_ns)
 {
-    if (now_ns < cs->retry_ns)
-        return;
     struct consumer *c, *next;
-    cs->retry_ns = UINT64_MAX;
-    for (c = TAILQ_FIRST(&cs->paused); c != NULL; c = next) {
+    for (c = TAILQ_FIRST(queue); c != NULL; c = next) {
         next = TAILQ_NEXT(c, in_queue);
         if (c->retry_ns <= now_ns)
             schedule(c);
         else if (c->retry_ns < cs->retry_ns)
             cs->retry_ns = c->retry_ns;
     }
+}
+
+static void schedule_paused(struct consumers *cs, uint64_t now_ns)
+{
+    if (now_ns >= cs->retry_ns) {
+        cs->retry_ns = UINT64_MAX;
+        schedule_due(cs, &cs->recent, now_ns);
+        schedule_due(cs, &cs->paused, now_ns);
+    }
+    for (int i = 0; i < RECENT_TURN && !TAILQ_EMPTY(&cs->recent); i++)
+        schedule(TAILQ_FIRST(&cs->recent));
 }
 
 uint64_t consumers_due_ns(const struct consumers *cs)
@@ -294,7 +304,7 @@ static void run_one(struct consumer *c, uint64_t now_ns)
         rc = send_next(c);
         if (rc == SENT) {
             c->wait = WAIT_NOTHING;
-            c->pause_ns = 0;
+            c->pause_ns = c->retry_ns = 0;
         }
     }
     if (rc == SENT) {
@@ -309,13 +319,13 @@ static void run_one(struct consumer *c, uint64_t now_ns)
 
 void consumers_run(struct consumers *cs, uint64_t now_ns)
 {
-    schedule_due(cs, now_ns);
+    schedule_paused(cs, now_ns);
     const struct consumer *last =
         TAILQ_LAST(&cs->scheduled, consumer_list); /* later ones: after a look at the doors */
     for (bool more = last != NULL; more;) {
         struct consumer *c = TAILQ_FIRST(&cs->scheduled);
         more = c != last;
-        unqueue(c);
+        queue_in(c, NULL);
         run_one(c, now_ns);
     }
 }
@@ -363,7 +373,7 @@ struct consumer *consumer_find(struct consumers *cs, const struct door *d, struc
 void consumer_remove(struct consumer *c)
 {
     struct consumers *cs = c->all;
-    unqueue(c);
+    queue_in(c, NULL);
     leave_all(c);
     flight_fini(&c->flight);
     LIST_REMOVE(c, in_bucket);

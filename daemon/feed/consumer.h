@@ -26,6 +26,7 @@
 #define CONSUMER_AHEAD 4 /* batches of one consumer that are being made or ready */
 
 struct consumers;
+TAILQ_HEAD(consumer_list, consumer);
 
 struct consumer {
     struct consumers *all;
@@ -40,18 +41,16 @@ struct consumer {
     uint64_t credit, done, batches, bytes;
     uint64_t heard_ns;
     enum consumer_wait wait;
-    bool owes_opened;  /* `opened` is still to be sent */
-    bool told_failure; /* `error` is sent, `end` is still to be */
-    bool scheduled, paused;
+    bool owes_opened;            /* `opened` is still to be sent */
+    bool told_failure;           /* `error` is sent, `end` is still to be */
+    struct consumer_list *queue; /* the one it is in, or NULL */
     uint64_t pause_ns, retry_ns;
     struct want ahead[CONSUMER_AHEAD]; /* a ring: steps next_step, next_step + 1, ... */
     uint32_t ahead_first, n_ahead;
     struct flight flight;
     LIST_ENTRY(consumer) in_bucket;
-    TAILQ_ENTRY(consumer) in_list, in_queue; /* in_queue: scheduled or paused */
+    TAILQ_ENTRY(consumer) in_list, in_queue;
 };
-
-TAILQ_HEAD(consumer_list, consumer);
 
 struct consumers {
     struct share *share;
@@ -62,9 +61,10 @@ struct consumers {
     void *sent_arg;
     uint32_t n;
     uint64_t frame_bytes; /* of one batch of each */
-    struct consumer_list list, scheduled, paused;
-    uint64_t retry_ns; /* no paused one is due before */
-    uint64_t sweep_ns; /* consumers_drop_silent has nothing to do before */
+    struct consumer_list list;
+    struct consumer_list scheduled, recent, paused; /* may go on; sockets full, for how long */
+    uint64_t retry_ns;                              /* none of those is due before */
+    uint64_t sweep_ns;                              /* consumers_drop_silent has nothing to do before */
     LIST_HEAD(, consumer) buckets[1024];
 };
 

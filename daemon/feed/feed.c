@@ -215,21 +215,32 @@ static void say_good_bye(struct feed *f)
         (void)answer_error(c->door, consumer_peer(c), &e, f->tally);
 }
 
-static void wait_for_news(struct feed *f)
+/* What there is to do at once, or else after waiting for it. */
+struct news {
+    bool router, xpub, workers;
+};
+
+static struct news wait_for_news(struct feed *f)
 {
     struct pollfd fds[] = {
-        {.fd = workers_fd(f->setup.workers), .events = POLLIN},
         {.fd = door_fd(&f->router.door), .events = POLLIN},
         {.fd = door_fd(&f->xpub.door), .events = POLLIN},
+        {.fd = workers_fd(f->setup.workers), .events = POLLIN},
     };
+    struct news n = {.router = door_pending(&f->router.door), .xpub = door_pending(&f->xpub.door)};
     uint64_t due_ns = consumers_due_ns(f->consumers), now_ns = clock_ns();
     if (f->draining && due_ns > now_ns + DRAIN_LOOK_NS)
         due_ns = now_ns + DRAIN_LOOK_NS;
-    if (due_ns <= now_ns || door_pending(&f->router.door) || door_pending(&f->xpub.door))
-        return;
+    if (n.router || n.xpub || due_ns < now_ns)
+        due_ns = now_ns;
     uint64_t left_ns = due_ns - now_ns;
     struct timespec t = {(time_t)(left_ns / NS_PER_S), (long)(left_ns % NS_PER_S)};
-    (void)ppoll(fds, sizeof fds / sizeof fds[0], due_ns == UINT64_MAX ? NULL : &t, NULL);
+    if (ppoll(fds, sizeof fds / sizeof fds[0], due_ns == UINT64_MAX ? NULL : &t, NULL) > 0) {
+        n.router |= fds[0].revents != 0;
+        n.xpub |= fds[1].revents != 0;
+        n.workers = fds[2].revents != 0;
+    }
+    return n;
 }
 
 static void look_if_drained(struct feed *f)
@@ -247,11 +258,15 @@ static void look_if_drained(struct feed *f)
 static void serve(struct feed *f)
 {
     while (!f->stopping) {
-        wait_for_news(f);
-        router_receive(&f->router);
-        xpub_receive(&f->xpub);
-        (void)workers_collect(f->setup.workers);
-        run_calls(f);
+        struct news n = wait_for_news(f);
+        if (n.router)
+            router_receive(&f->router);
+        if (n.xpub)
+            xpub_receive(&f->xpub);
+        if (n.workers) { /* feed_call signals there, too */
+            (void)workers_collect(f->setup.workers);
+            run_calls(f);
+        }
         consumers_run(f->consumers, clock_ns());
         consumers_drop_silent(f->consumers, clock_ns());
         taps_run(&f->taps);
