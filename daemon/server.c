@@ -199,7 +199,7 @@ static int start_threads(struct server *s, struct err *reterr)
  * too. */
 static int serve(struct server *s, bool before_ready, struct err *reterr)
 {
-    for (;;) {
+    for (uint64_t told_ns = 0;;) {
         switch (control_wait(s->control, s->signal_fd, before_ready ? READY_POLL_MS : -1)) {
         case CONTROL_DRAIN:
             log_info("stopping when consumers have what they gave credit for, within %d s",
@@ -224,7 +224,10 @@ static int serve(struct server *s, bool before_ready, struct err *reterr)
         int ready = feed_ready(s->feed, reterr);
         if (ready != 0)
             return ready < 0 ? ready : 0;
-        notify_extend(30);
+        if (clock_ns() - told_ns > NS_PER_S) { /* who does not read them would soon hold us up */
+            told_ns = clock_ns();
+            notify_extend(30);
+        }
     }
 }
 
