@@ -247,7 +247,11 @@ class Hostile(unittest.TestCase):
     def test_the_same_identity_twice(self):
         first = self.trainer(routing_id=b"the same")
         got = [batch["hash"] for batch in first.batches(3)]
-        second = self.trainer(routing_id=b"the same")  # it takes the name over
+        second = self.trainer(None, routing_id=b"the same")  # it takes the name over
+        second.send("open", version=1, stream="s", world=1, rank=0, step=0, credit=4)
+        while (message := second.receive())["type"] == "batch":  # ZeroMQ tells the feeder nothing of the take-over
+            self.assertEqual(message["hash"], self.reference[message["step"]])
+        self.assertEqual(message["type"], "opened")
         self.assertEqual([batch["hash"] for batch in second.batches()], self.reference)
         self.assertEqual(got, self.reference[:3])
 
