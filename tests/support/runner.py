@@ -86,7 +86,7 @@ def wanted(name, filters):
 
 def count(text):
     """Names of the tests that passed, failed and were skipped, from the lines that cmocka (and unittest_lines) print."""
-    tests = {word: set(re.findall(rf"^\[ *{word} *\] (?!---|\d+ test\(s\))(\S+)", text, re.M))
+    tests = {word: set(re.findall(rf"^\[ *{word} *\] (?!---|\d+ test\(s\))([^\s:]+)", text, re.M))
              for word in ("RUN", "OK", "FAILED", "ERROR", "SKIPPED")}
     failed = tests["FAILED"] | tests["ERROR"] | (tests["RUN"] - tests["OK"] - tests["SKIPPED"])
     return tests["OK"] - failed, failed, tests["SKIPPED"] - failed
