@@ -24,7 +24,9 @@
 
 #define ROUTER_SNDHWM (2 * FLIGHT_MAX) /* messages: a whole flight and some answers */
 #define ROUTER_RCVHWM 1000
-#define XPUB_SNDHWM 16
+/* Of 384 KiB batches 4, 8 and 16 on their way came to 4.0, 4.3 and 3.4 GB/s: more do not stay in the cache.
+ */
+#define XPUB_SNDHWM 8
 #define TOPIC_MAX 1024 /* bytes; a longer subscription ends the connection */
 #define BACKLOG 1024
 

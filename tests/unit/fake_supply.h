@@ -54,7 +54,7 @@ struct supply {
 static struct window_doc fake_doc(const struct conf_stream *c, uint32_t row, uint32_t i)
 {
     uint32_t length = (uint32_t)c->seq_len, third = length / FAKE_DOCS, last = i == FAKE_DOCS - 1;
-    uint32_t n = !last ? third : row % 2 == 0 ? length - 2 * third : third / 2;
+    uint32_t n = !last ? third : row % 2 == 0 ? length - (FAKE_DOCS - 1) * third : third / 2;
     return (struct window_doc){
         .first_token = (uint64_t)row * length + i * third,
         .n_tokens = n,
