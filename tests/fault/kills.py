@@ -74,7 +74,8 @@ class World:
     def __init__(self, folder):
         rng = random.Random(11)
         say = lambda: " ".join(f"{rng.randrange(1000)}" for _ in range(rng.randint(1, 30)))
-        path = support.write_jsonl(folder / "c.jsonl", [support.dialogue(say(), say(), say(), say()) for _ in range(2200)])
+        records = [support.dialogue(say(), say(), say(), say()) for _ in range(2200)]
+        path = support.write_jsonl(folder / "c.jsonl", records)
         lines = path.read_text().splitlines(keepends=True)
         for i in range(0, len(lines), 9):
             lines[i] = lines[i][:40] + "\n"  # for the quarantine

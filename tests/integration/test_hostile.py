@@ -187,7 +187,8 @@ class Hostile(unittest.TestCase):
                     self.assertEqual((error["code"], bool(error["message"])), (code, True))
         # The same, many times, by one who does not read what is answered.
         deaf = self.trainer(None, rcvhwm=1)
-        for change in itertools.islice(itertools.cycle([{"world": 3}, {"rank": 9}, {"step": huge}, {"stream": "x"}]), 20000):
+        changes = itertools.cycle([{"world": 3}, {"rank": 9}, {"step": huge}, {"stream": "x"}])
+        for change in itertools.islice(changes, 20000):
             deaf.send(**{"kind": "open", **good, **change})
 
     def test_names_with_control_characters(self):
