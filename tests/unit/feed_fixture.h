@@ -21,13 +21,6 @@
 
 #define PATIENCE_MS 60000
 
-/* How libzmq's threads synchronise is not seen by the thread sanitizer: it is not built with it. */
-const char *__tsan_default_suppressions(void);
-const char *__tsan_default_suppressions(void)
-{
-    return "race:libzmq.so.5\n";
-}
-
 struct fixture {
     struct folder *folder;
     struct tokenizer *tokenizer;
