@@ -247,10 +247,11 @@ static int start_and_serve(struct server *s, struct err *reterr)
     notify_status("making the first batch of each stream");
     if ((rc = serve(s, true, reterr)) != 0)
         return rc;
-    log_info("ready: %u streams, %lld workers, %.0f ms after the start", s->conf->n_streams,
-             (long long)s->conf->workers, (double)(clock_ns() - start) / 1e6);
+    log_info("ready: %u stream%s, %lld workers, %.0f ms after the start", s->conf->n_streams,
+             s->conf->n_streams == 1 ? "" : "s", (long long)s->conf->workers,
+             (double)(clock_ns() - start) / 1e6);
     notify_ready();
-    notify_status("serving %u streams", s->conf->n_streams);
+    notify_status("serving %u stream%s", s->conf->n_streams, s->conf->n_streams == 1 ? "" : "s");
     return serve(s, false, reterr);
 }
 

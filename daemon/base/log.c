@@ -72,3 +72,11 @@ bool log_gate_pass(struct log_gate *g, uint32_t burst, uint32_t *ret_held)
     g->passed++;
     return true;
 }
+
+const char *log_held(uint32_t held, char ret[LOG_HELD])
+{
+    ret[0] = '\0';
+    if (held > 0)
+        (void)snprintf(ret, LOG_HELD, " (%u more not logged)", held);
+    return ret;
+}

@@ -21,5 +21,8 @@ struct log_gate {
     uint32_t passed, held;
 };
 bool log_gate_pass(struct log_gate *g, uint32_t burst, uint32_t *ret_held);
+/* log_held - " (7 more not logged)" for the end of such a line; empty if none were held back. */
+#define LOG_HELD 40
+const char *log_held(uint32_t held, char ret[LOG_HELD]);
 
 #endif

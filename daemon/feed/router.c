@@ -13,9 +13,9 @@
 static void refuse(struct router *r, struct slice peer, const struct msg_error *e)
 {
     uint32_t held;
+    char more[LOG_HELD];
     if (log_gate_pass(&r->gate, LOG_BURST, &held))
-        log_info("trainer refused: %s (%s; %" PRIu32 " more not logged)", e->message, msg_code_names[e->code],
-                 held);
+        log_info("trainer refused: %s (%s)%s", e->message, msg_code_names[e->code], log_held(held, more));
     /* One that does not read its answers, or is gone, need not have this one. */
     (void)answer_error(&r->door, peer, e, r->tally);
 }
@@ -33,6 +33,7 @@ static void on_open(struct router *r, struct slice peer, const struct msg_open *
     struct refusal refusal;
     struct stream *st;
     uint32_t held;
+    char more[LOG_HELD];
     if (r->draining) {
         answer_say(&refusal.error, MSG_SHUTTING_DOWN,
                    "this feeder is stopping; open again elsewhere, or once it is back");
@@ -43,9 +44,8 @@ static void on_open(struct router *r, struct slice peer, const struct msg_open *
         consumers_say_full(r->consumers, &refusal.error);
         refuse(r, peer, &refusal.error);
     } else if (log_gate_pass(&r->gate, LOG_BURST, &held)) {
-        log_info("stream '%s': '%s' opened rank %" PRIu32 " of %" PRIu32 " from step %" PRIu64 " (%" PRIu32
-                 " more not logged)",
-                 open->stream, open->job, open->rank, open->world, open->step, held);
+        log_info("stream '%s': '%s' opened rank %" PRIu32 " of %" PRIu32 " from step %" PRIu64 "%s",
+                 open->stream, open->job, open->rank, open->world, open->step, log_held(held, more));
     }
 }
 

@@ -37,9 +37,9 @@ static void forget_ended(struct xpub *x, struct slice topic)
 static void refuse(struct xpub *x, struct slice topic, const struct msg_error *e)
 {
     uint32_t held;
+    char more[LOG_HELD];
     if (log_gate_pass(&x->gate, LOG_BURST, &held))
-        log_info("subscriber refused: %s (%s; %" PRIu32 " more not logged)", e->message,
-                 msg_code_names[e->code], held);
+        log_info("subscriber refused: %s (%s)%s", e->message, msg_code_names[e->code], log_held(held, more));
     if (reaches_others(x, topic))
         return;
     set_topic(x, ZMQ_SUBSCRIBE, topic);
