@@ -19,7 +19,7 @@ from pathlib import Path
 TOP = Path(__file__).resolve().parent.parent.parent
 LOGS = TOP / "build" / "tests-log"
 CPUS = len(os.sched_getaffinity(0))
-PROGRAM_SECONDS = 300  # a program that takes longer hangs
+PROGRAM_SECONDS = 600  # a program that takes longer hangs
 DETAIL_LINES = 60      # of a failed program's log
 
 SANITIZERS = {
