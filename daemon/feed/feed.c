@@ -28,7 +28,7 @@ struct call {
 struct served {
     struct stream *stream;
     struct step *first; /* NULL once it has been seen */
-    bool told_end, told_failure;
+    bool told_end, told_failure, told_ledger;
 };
 
 struct feed {
@@ -95,7 +95,8 @@ static void step_changed(void *arg, struct step *step)
     share_step_changed(f->share, step);
 }
 
-/* The end of a stream, or its failure, is news to consumers that have nothing wanted at the moment, too. */
+/* The end of a stream, or its failure, is news to consumers that have nothing wanted at the moment, too. With
+ * the ledger nothing is lost but time. */
 static void look_for_ends(struct feed *f)
 {
     for (uint32_t i = 0; i < f->setup.n_recipes; i++) {
@@ -104,6 +105,13 @@ static void look_for_ends(struct feed *f)
         if (!served->told_end && stream_steps(served->stream) != STREAM_UNKNOWN) {
             served->told_end = true;
             consumers_wake(f->consumers, served->stream);
+        }
+        if (!served->told_ledger && stream_ledger_failure(served->stream) != NULL) {
+            served->told_ledger = true;
+            log_warn("stream '%s': %s; it is served all the same, and the next start will take longer; make "
+                     "room in "
+                     "state_dir",
+                     stream_recipe(served->stream)->conf->name, stream_ledger_failure(served->stream));
         }
         if (!served->told_failure && failure != NULL) {
             served->told_failure = true;
@@ -128,6 +136,13 @@ static int add_streams(struct feed *f, struct err *reterr)
         int rc = supply_add(f->supply, s->recipes[i], s->state_dir, &st, reterr);
         if (rc != 0)
             return rc;
+        if (stream_ledger_replaced(st))
+            log_warn("stream '%s': its configuration, corpora or model are not those of the last start: it "
+                     "begins anew, "
+                     "and steps of before cannot be had again; to have them, start with what they were made "
+                     "of (their "
+                     "ledger is kept as %s/streams/%s.ledger.old)",
+                     s->recipes[i]->conf->name, s->state_dir, s->recipes[i]->conf->name);
         f->served[i] = (struct served){.stream = st, .first = supply_step(f->supply, st, 0)};
         if (f->served[i].first == NULL)
             return err_sys(reterr, -ENOMEM, "stream '%s'", s->recipes[i]->conf->name);

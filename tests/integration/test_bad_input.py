@@ -251,14 +251,16 @@ class State(Case):
     def test_state_dir_full_while_serving_costs_the_ledger_only(self):
         corpus = write_jsonl(self.folder / "c.jsonl", [dialogue(f"{i}?", f"{i}.") for i in range(8000)])
         disk = self.small_disk("1m")
-        with Feeder(config(corpus, epochs=2, top={"state_dir": str(disk / "state")}, **PADDED)) as feeder:
+        setup = config(corpus, epochs=10, top={"state_dir": str(disk / "state")}, **{**PADDED, "global_batch": 8})
+        with Feeder(setup) as feeder:
             with Dealer(feeder.listen) as trainer:
                 list(trainer.batches(1))
                 with (disk / "filler").open("wb", buffering=0) as f, self.assertRaises(OSError):
                     while True:
                         f.write(b"x" * 4096)
-                self.assertEqual(sum(1 for _ in trainer.batches()), 7999)
+                self.assertEqual(sum(1 for _ in trainer.batches()), 9999)
                 self.assertEqual(trainer.end["reason"], "complete")
+            self.assertIn("stream 's': the ledger cannot be written: No space left on device", feeder.log())
 
     def test_state_dir_read_only(self):
         corpus = write_jsonl(self.folder / "c.jsonl", [json.loads(GOOD)] * 10)

@@ -108,6 +108,16 @@ class Laws(unittest.TestCase):
                 feeder.start()
                 self.same(whole_stream(feeder, step=30)[0], 30)
 
+    def test_a_stream_that_is_another_now_begins_anew_and_says_so(self):
+        with Feeder(config(self.corpus, **STREAM)) as feeder:
+            whole_stream(feeder)
+            feeder.stop()
+            self.assertNotIn("begins anew", feeder.log())
+            feeder.config["streams"][0]["seed"] = 18
+            feeder.start()
+            self.assertIn("stream 's': its configuration, corpora or model are not those of the last start", feeder.log())
+            self.assertNotEqual([b["hash"] for b in whole_stream(feeder)[0][:5]], [b["hash"] for b in self.batches[:5]])
+
     def test_many_consumers_at_many_speeds_lose_nothing(self):
         streams = config(self.corpus, **STREAM)
         names = ["s", "t", "u"]
