@@ -32,7 +32,7 @@ struct ledger {
     int fd, quarantine_fd;
     uint64_t n;
     struct start {
-        uint64_t slot, row;
+        uint64_t slot, row, token;
     } * start; /* [n + 1] */
     size_t start_cap;
     struct stream_counts counts;
@@ -50,7 +50,9 @@ static int add(struct ledger *l, const struct entry *e)
 {
     if (array_grow(&l->start, &l->start_cap, l->n + 2) != 0)
         return -ENOMEM;
-    l->start[l->n + 1] = (struct start){l->start[l->n].slot + e->n_slots, l->start[l->n].row + e->n_rows};
+    const struct start *last = &l->start[l->n];
+    l->start[l->n + 1] = (struct start){
+        .slot = last->slot + e->n_slots, .row = last->row + e->n_rows, .token = last->token + e->tokens};
     l->n++;
     struct stream_counts *c = &l->counts;
     c->windows++;
@@ -211,6 +213,12 @@ uint64_t ledger_first_slot(const struct ledger *l, uint64_t w)
 uint64_t ledger_first_row(const struct ledger *l, uint64_t w)
 {
     return l->start[w].row;
+}
+
+uint64_t ledger_window_bytes(const struct ledger *l, uint64_t w)
+{
+    const struct start *start = &l->start[w];
+    return window_bytes_likely(start[1].token - start->token, start[1].slot - start->slot);
 }
 
 uint64_t ledger_find(const struct ledger *l, uint64_t row)

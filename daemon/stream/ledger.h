@@ -29,6 +29,8 @@ uint64_t ledger_windows(const struct ledger *l);
 /* First slot and first row of window w <= ledger_windows: for w equal to it, where the next one starts. */
 uint64_t ledger_first_slot(const struct ledger *l, uint64_t w);
 uint64_t ledger_first_row(const struct ledger *l, uint64_t w);
+/* ledger_window_bytes - memory that window w < ledger_windows is likely to need while it is made again. */
+uint64_t ledger_window_bytes(const struct ledger *l, uint64_t w);
 /* ledger_find - the window that holds a row below ledger_first_row(ledger_windows). */
 uint64_t ledger_find(const struct ledger *l, uint64_t row);
 

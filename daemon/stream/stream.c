@@ -47,11 +47,11 @@ static void judge_corpora(struct stream *st)
             continue;
         (void)err_set(
             &st->failure, ERR_UNUSABLE,
-            "stream '%s': corpus '%s': %llu of %llu records cannot be used (mostly %s), more than "
+            "corpus '%s': %llu of %llu records cannot be used (mostly %s), more than "
             "max_unusable "
             "(%g) allows; see 'skipalignctl quarantine %s', check format and fields, or raise max_unusable",
-            r->conf->name, r->conf->corpora[c].corpus, (unsigned long long)u->unusable,
-            (unsigned long long)u->looked_at, main_reason(st, c), r->conf->max_unusable, r->conf->name);
+            r->conf->corpora[c].corpus, (unsigned long long)u->unusable, (unsigned long long)u->looked_at,
+            main_reason(st, c), r->conf->max_unusable, r->conf->name);
         return;
     }
 }
@@ -79,14 +79,13 @@ static void check_end(struct stream *st)
         return;
     if (epoch_done && rows == 0)
         (void)err_set(&st->failure, ERR_UNUSABLE,
-                      "stream '%s': not one record of an epoch can be used; see 'skipalignctl quarantine %s'",
-                      r->conf->name, r->conf->name);
+                      "not one record of an epoch can be used; see 'skipalignctl quarantine %s'",
+                      r->conf->name);
     else if (st->ended && stream_steps(st) == 0)
-        (void)err_set(
-            &st->failure, ERR_UNUSABLE,
-            "stream '%s': its %llu rows are fewer than one global batch of %lld; lower global_batch, raise "
-            "epochs, or set last: pad",
-            r->conf->name, (unsigned long long)rows, (long long)r->conf->global_batch);
+        (void)err_set(&st->failure, ERR_UNUSABLE,
+                      "its %llu rows are fewer than one global batch of %lld; lower global_batch, raise "
+                      "epochs, or set last: pad",
+                      (unsigned long long)rows, (long long)r->conf->global_batch);
 }
 
 int stream_new(struct recipe *r, const char *state_dir, struct stream **ret, struct err *reterr)
@@ -132,15 +131,6 @@ void stream_enter(struct stream *st, const struct window *w)
         st->use[w->unusable[i].corpus].unusable++;
     judge_corpora(st);
     check_end(st);
-}
-
-uint32_t stream_plan_next(struct stream *st, uint64_t *ret_number, uint64_t *ret_first_slot,
-                          uint64_t *ret_bytes)
-{
-    uint32_t n = window_plan(st->recipe, &st->cursor, st->planned_slot, ret_bytes);
-    *ret_number = st->planned;
-    *ret_first_slot = st->planned_slot;
-    return n;
 }
 
 enum stream_place stream_place(const struct stream *st, uint64_t step, uint64_t *ret_first,

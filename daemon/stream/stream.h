@@ -20,9 +20,9 @@ struct stream {
     struct order_cursor cursor;
     bool ended;                     /* the ledger holds all windows there are */
     uint64_t planned, planned_slot; /* the next window to plan past the ledger, and its first slot */
-    struct step *live;              /* steps that somebody holds */
+    LIST_HEAD(, step) live;         /* steps that somebody holds */
     struct corpus_use {
-        uint64_t looked_at, unusable; /* records, since the start of this process */
+        uint64_t looked_at, unusable; /* records, since the stream's start */
     } * use;                          /* [recipe->n_corpora] */
     struct err failure;               /* text empty: none */
 };
@@ -35,12 +35,6 @@ void stream_free(struct stream *st); /* NULL is fine */
  * used. */
 void stream_enter(struct stream *st, const struct window *w);
 void stream_fail(struct stream *st, const char *why);
-
-/* stream_plan_next - the next window past the ledger that nobody makes yet: its number, first slot and
- * memory; returns its slots, 0 at the end of the stream. Whoever makes it moves planned and planned_slot on.
- */
-uint32_t stream_plan_next(struct stream *st, uint64_t *ret_number, uint64_t *ret_first_slot,
-                          uint64_t *ret_bytes);
 
 /* stream_place - which windows hold the rows of a step, as far as the ledger knows. */
 enum stream_place { PLACE_KNOWN, PLACE_BEYOND, PLACE_PAST_END };

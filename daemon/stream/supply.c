@@ -17,10 +17,11 @@ struct held {
     struct window *window;      /* NULL while it is being made */
     struct window_order *order; /* NULL once it is made */
     struct job job;
-    uint64_t bytes;     /* expected, then real */
-    uint64_t last_used; /* supply's clock */
-    uint32_t pins;      /* pending steps that need it */
-    struct held *next;  /* in its bucket */
+    uint64_t bytes;    /* expected, then real */
+    uint32_t pins;     /* pending steps that need it */
+    bool ahead;        /* read ahead, and no step has needed it so far */
+    struct held *next; /* in its bucket */
+    TAILQ_ENTRY(held) in_use;
 };
 
 struct supply {
@@ -29,13 +30,15 @@ struct supply {
     void (*changed)(void *arg, struct step *);
     void *arg;
     struct stream *streams, **streams_tail;
-    struct step *pending, **pending_tail;
-    struct step *fresh; /* on its way out of supply_step: its asker looks at the state himself */
+    TAILQ_HEAD(steps, step) pending; /* in the order in which they were asked for */
+    struct step *favoured;           /* of those: the one that may go beyond the bound; NULL: the first */
+    TAILQ_HEAD(, held) in_use;       /* longest not used first */
     struct held *buckets[BUCKETS];
-    uint64_t memory, used, clock;
+    uint64_t memory, used; /* bytes */
     uint32_t n_held, n_making;
     uint64_t made, made_again;
     bool running, again;
+    bool full; /* a step was refused memory: those behind it get none, and nothing is read ahead */
 };
 
 /* ---- windows in memory ---- */
@@ -54,44 +57,63 @@ static struct held *find(struct supply *s, const struct stream *st, uint64_t num
     return h;
 }
 
+static void touch(struct supply *s, struct held *h)
+{
+    TAILQ_REMOVE(&s->in_use, h, in_use);
+    TAILQ_INSERT_TAIL(&s->in_use, h, in_use);
+}
+
 static void forget(struct supply *s, struct held *h)
 {
     struct held **p = bucket_of(s, h->stream, h->number);
     while (*p != h)
         p = &(*p)->next;
     *p = h->next;
+    TAILQ_REMOVE(&s->in_use, h, in_use);
     s->used -= h->bytes;
     s->n_held--;
     window_unref(h->window);
     free(h);
 }
 
+/* Who wants memory: a step that nobody has asked for yet, a pending one, or the favoured one. */
+enum claim { CLAIM_AHEAD, CLAIM_STEP, CLAIM_FAVOURED };
+
 /* Only what nobody needs and what gives memory back may go: a window that a step still holds would stay
- * anyway. */
-static bool may_go(const struct held *h)
+ * anyway, and one past the ledger is still to be entered there. What was read ahead for one is not let go to
+ * read ahead for another: both would be made twice. */
+static bool may_go(const struct held *h, enum claim claim)
 {
-    return h->window != NULL && h->pins == 0 && h->number < ledger_windows(h->stream->ledger) &&
+    return h->window != NULL && h->pins == 0 && !(h->ahead && claim == CLAIM_AHEAD) &&
+           (h->number < ledger_windows(h->stream->ledger) || stream_failure(h->stream) != NULL) &&
            atomic_load_explicit(&h->window->refs, memory_order_acquire) == 1;
 }
 
-static struct held *least_recently_used(struct supply *s)
+/* May a window be made now? As many are made at a time as there are workers, and one more is read: what more
+ * were begun would only take memory. */
+static bool may_make(const struct supply *s, enum claim claim)
 {
-    struct held *oldest = NULL;
-    for (uint32_t b = 0; b < BUCKETS; b++)
-        for (struct held *h = s->buckets[b]; h != NULL; h = h->next)
-            if (may_go(h) && (oldest == NULL || h->last_used < oldest->last_used))
-                oldest = h;
-    return oldest;
+    return claim == CLAIM_FAVOURED || (!s->full && s->n_making <= workers_count(s->workers));
 }
 
-/* Is there room for so many bytes more? Lets go of old windows as far as that makes it so. */
-static bool make_room(struct supply *s, uint64_t bytes)
+/* Is there room for so many bytes more? If letting go of windows makes it so, the longest not used go. The
+ * favoured step's room is made as far as it goes: it takes it in any case. */
+static bool make_room(struct supply *s, uint64_t bytes, enum claim claim)
 {
-    while (s->used + bytes > s->memory) {
-        struct held *h = least_recently_used(s);
-        if (h == NULL)
+    uint64_t stays = s->used;
+    struct held *h, *next;
+    if (s->used + bytes > s->memory && claim != CLAIM_FAVOURED) {
+        TAILQ_FOREACH(h, &s->in_use, in_use)
+        stays -= may_go(h, claim) ? h->bytes : 0;
+        if (stays + bytes > s->memory) {
+            s->full |= claim == CLAIM_STEP;
             return false;
-        forget(s, h);
+        }
+    }
+    for (h = TAILQ_FIRST(&s->in_use); h != NULL && s->used + bytes > s->memory; h = next) {
+        next = TAILQ_NEXT(h, in_use);
+        if (may_go(h, claim))
+            forget(s, h);
     }
     return true;
 }
@@ -116,6 +138,12 @@ static void reads_done(struct fetch *f) /* on the reader's thread */
     workers_submit(h->supply->workers, &h->job);
 }
 
+static void fail(struct supply *s, struct stream *st, const char *why)
+{
+    stream_fail(st, why);
+    s->again = true; /* for pending steps that were looked at already */
+}
+
 static bool start_making(struct supply *s, struct stream *st, uint64_t number, uint64_t first_slot,
                          uint32_t n_slots, uint64_t bytes)
 {
@@ -126,7 +154,7 @@ static bool start_making(struct supply *s, struct stream *st, uint64_t number, u
         if (o != NULL)
             window_unref(o->window);
         window_order_free(o);
-        stream_fail(st, "no memory for a window");
+        fail(s, st, "no memory for a window");
         return false;
     }
     *h = (struct held){.supply = s,
@@ -134,11 +162,11 @@ static bool start_making(struct supply *s, struct stream *st, uint64_t number, u
                        .number = number,
                        .order = o,
                        .job = {.run = make_run, .done = make_done},
-                       .bytes = bytes,
-                       .last_used = ++s->clock};
+                       .bytes = bytes};
     struct held **bucket = bucket_of(s, st, number);
     h->next = *bucket;
     *bucket = h;
+    TAILQ_INSERT_TAIL(&s->in_use, h, in_use);
     s->used += bytes;
     s->n_held++;
     s->n_making++;
@@ -150,13 +178,17 @@ static bool start_making(struct supply *s, struct stream *st, uint64_t number, u
     return true;
 }
 
-/* Windows that were made, in the stream's order, as far as they are there without a gap. */
+/* Windows that were made, in the stream's order, as far as they are there without a gap. A step past them may
+ * be as far as numbers go, so each window that it is favoured with is followed by the next one's turn. */
 static void enter_frontier(struct supply *s, struct stream *st)
 {
     struct held *h;
     while (stream_failure(st) == NULL && (h = find(s, st, ledger_windows(st->ledger))) != NULL &&
-           h->window != NULL)
+           h->window != NULL) {
         stream_enter(st, h->window);
+        if (s->favoured != NULL && s->favoured->stream == st && !s->favoured->pinned)
+            s->favoured = TAILQ_NEXT(s->favoured, in_pending);
+    }
 }
 
 static void make_done(struct job *job)
@@ -176,11 +208,11 @@ static void make_done(struct job *job)
     if (h->number < ledger_windows(st->ledger) && h->window->rc == 0 &&
         h->window->n_rows !=
             ledger_first_row(st->ledger, h->number + 1) - ledger_first_row(st->ledger, h->number))
-        h->window->rc = err_set(
-            &h->window->error, ERR_CHANGED,
-            "stream '%s': window %llu has %zu rows now and another number in the ledger; the ledger in "
-            "state_dir/streams is damaged: stop, remove it, start again",
-            st->recipe->conf->name, (unsigned long long)h->number, h->window->n_rows);
+        h->window->rc =
+            err_set(&h->window->error, ERR_CHANGED,
+                    "window %llu has %zu rows now and another number in the ledger; the ledger in "
+                    "state_dir/streams is damaged: stop, remove it, start again",
+                    (unsigned long long)h->number, h->window->n_rows);
     /* Looked at after reading: had a file been rewritten before or meanwhile, it shows now. */
     for (uint32_t c = 0; c < st->recipe->n_corpora && h->window->rc == 0; c++)
         if ((h->window->rc = corpus_check(st->recipe->corpora[c], &error)) != 0)
@@ -193,40 +225,38 @@ static void make_done(struct job *job)
 
 /* ---- steps ---- */
 
-static bool known_window_bytes(struct stream *st, uint64_t w, uint64_t *ret_bytes)
-{
-    return window_plan(st->recipe, &st->cursor, ledger_first_slot(st->ledger, w), ret_bytes) > 0;
-}
-
-static bool make_known(struct supply *s, struct stream *st, uint64_t w, uint64_t bytes)
+static bool make_known(struct supply *s, struct stream *st, uint64_t w)
 {
     uint64_t slot = ledger_first_slot(st->ledger, w);
-    return start_making(s, st, w, slot, (uint32_t)(ledger_first_slot(st->ledger, w + 1) - slot), bytes);
+    return start_making(s, st, w, slot, (uint32_t)(ledger_first_slot(st->ledger, w + 1) - slot),
+                        ledger_window_bytes(st->ledger, w));
 }
 
 /* All windows of a step are pinned and made, or none: two half-served steps could wait for each other's
- * memory. The step that has waited longest gets its memory in any case (config checks that it is not beyond
- * all bounds). */
-static bool pin_windows(struct supply *s, struct step *step, bool longest)
+ * memory. Those that are there are the last to go all the same. */
+static bool pin_windows(struct supply *s, struct step *step)
 {
     struct stream *st = step->stream;
-    uint64_t missing = 0, bytes;
+    enum claim claim = step == s->favoured ? CLAIM_FAVOURED : CLAIM_STEP;
+    uint64_t missing = 0;
     for (uint64_t w = step->first_window; w <= step->last_window; w++) {
         struct held *h = find(s, st, w);
-        if (h != NULL)
-            h->pins++;
-        else if (known_window_bytes(st, w, &bytes))
-            missing += bytes;
+        if (h == NULL) {
+            missing += ledger_window_bytes(st->ledger, w);
+            continue;
+        }
+        h->pins++;
+        touch(s, h);
     }
-    bool room = missing == 0 || make_room(s, missing) || longest;
+    bool may = missing == 0 || (may_make(s, claim) && make_room(s, missing, claim));
     for (uint64_t w = step->first_window; w <= step->last_window; w++) {
         struct held *h = find(s, st, w);
-        if (h != NULL && !room)
+        if (h != NULL && !may)
             h->pins--;
-        else if (h == NULL && room && known_window_bytes(st, w, &bytes) && make_known(s, st, w, bytes))
+        else if (h == NULL && may && make_known(s, st, w))
             find(s, st, w)->pins++;
     }
-    return room;
+    return may;
 }
 
 static void unpin_windows(struct supply *s, struct step *step)
@@ -236,7 +266,8 @@ static void unpin_windows(struct supply *s, struct step *step)
         if (h == NULL)
             continue; /* the stream failed while they were being pinned */
         h->pins--;
-        h->last_used = ++s->clock;
+        h->ahead = false;
+        touch(s, h);
     }
     step->pinned = false;
 }
@@ -271,47 +302,58 @@ static bool take_rows(struct supply *s, struct step *step)
     return true;
 }
 
-/* Windows past the ledger, as many at a time as there are workers and one more being read; the next one that
- * the ledger waits for may always be made when the longest waiting step needs it. */
-static void push_frontier(struct supply *s, struct stream *st, uint64_t up_to, bool longest)
+/* The next window past the ledger. */
+static bool make_next(struct supply *s, struct stream *st, enum claim claim)
 {
-    uint64_t number, slot, bytes;
-    while (st->planned - ledger_windows(st->ledger) <= workers_count(s->workers) && st->planned <= up_to) {
-        uint32_t n = stream_plan_next(st, &number, &slot, &bytes);
-        bool first = number == ledger_windows(st->ledger);
-        if (n == 0 || !(make_room(s, bytes) || (longest && first)) ||
-            !start_making(s, st, number, slot, n, bytes))
-            return;
-        st->planned++;
-        st->planned_slot += n;
-    }
+    uint64_t bytes, ahead = st->planned - ledger_windows(st->ledger);
+    if (ahead > workers_count(s->workers))
+        return false;
+    if (claim == CLAIM_FAVOURED && ahead > 0)
+        claim = CLAIM_STEP; /* the one that the ledger waits for is on its way */
+    if (!may_make(s, claim))
+        return false;
+    uint32_t n = window_plan(st->recipe, &st->cursor, st->planned_slot, &bytes);
+    if (n == 0 || !make_room(s, bytes, claim) ||
+        !start_making(s, st, st->planned, st->planned_slot, n, bytes))
+        return false;
+    st->planned++;
+    st->planned_slot += n;
+    return true;
+}
+
+static bool make_ahead(struct supply *s, struct stream *st, uint64_t w)
+{
+    if (w >= ledger_windows(st->ledger))
+        return make_next(s, st, CLAIM_AHEAD);
+    return may_make(s, CLAIM_AHEAD) && make_room(s, ledger_window_bytes(st->ledger, w), CLAIM_AHEAD) &&
+           make_known(s, st, w);
 }
 
 /* What comes after a step that is being served is likely to be wanted next. */
 static void read_ahead(struct supply *s, struct stream *st, uint64_t last_window)
 {
-    uint64_t bytes, end = last_window + 1 + workers_count(s->workers);
-    for (uint64_t w = last_window + 1; w <= end && w < ledger_windows(st->ledger); w++)
-        if (find(s, st, w) == NULL &&
-            !(known_window_bytes(st, w, &bytes) && make_room(s, bytes) && make_known(s, st, w, bytes)))
+    for (uint64_t w = last_window + 1; w <= last_window + 1 + workers_count(s->workers); w++) {
+        if (find(s, st, w) != NULL)
+            continue;
+        if (!make_ahead(s, st, w))
             return;
-    push_frontier(s, st, end, false);
+        find(s, st, w)->ahead = true;
+    }
 }
 
-static enum step_state advance(struct supply *s, struct step *step, bool longest)
+static enum step_state advance(struct supply *s, struct step *step)
 {
     struct stream *st = step->stream;
-    if (stream_failure(st) != NULL)
-        return STEP_FAILED;
-    if (!step->pinned) {
+    if (stream_failure(st) == NULL && !step->pinned) {
         switch (stream_place(st, step->number, &step->first_window, &step->last_window)) {
         case PLACE_PAST_END:
             return STEP_END;
         case PLACE_BEYOND:
-            push_frontier(s, st, UINT64_MAX, longest);
-            return stream_failure(st) != NULL ? STEP_FAILED : STEP_PENDING;
+            while (make_next(s, st, step == s->favoured ? CLAIM_FAVOURED : CLAIM_STEP))
+                ;
+            break;
         case PLACE_KNOWN:
-            step->pinned = pin_windows(s, step, longest);
+            step->pinned = pin_windows(s, step);
             break;
         }
     }
@@ -320,23 +362,42 @@ static enum step_state advance(struct supply *s, struct step *step, bool longest
     if (!step->pinned || !windows_there(s, step))
         return STEP_PENDING;
     if (!take_rows(s, step)) {
-        stream_fail(st, "no memory for a step");
+        fail(s, st, "no memory for a step");
         return STEP_FAILED;
     }
     return STEP_READY;
 }
 
-static struct step **unlink_pending(struct supply *s, struct step **at)
+static void leave_pending(struct supply *s, struct step *step)
 {
-    struct step *step = *at;
-    *at = step->next_pending;
-    step->next_pending = NULL;
-    if (*at == NULL)
-        s->pending_tail = at;
-    return at;
+    if (step == s->favoured)
+        s->favoured = TAILQ_NEXT(step, in_pending);
+    TAILQ_REMOVE(&s->pending, step, in_pending);
+    unpin_windows(s, step);
 }
 
-/* Bring every pending step as far as it goes now, then tell what changed. What is told may ask for more. */
+/* Bring every pending step as far as it goes now. Those that change are put into ret_changed, with a
+ * reference. */
+static void advance_all(struct supply *s, struct steps *ret_changed)
+{
+    struct step *step = TAILQ_FIRST(&s->pending);
+    if (s->favoured == NULL)
+        s->favoured = step;
+    for (struct step *next; step != NULL; step = next) {
+        next = TAILQ_NEXT(step, in_pending);
+        enum step_state state = advance(s, step);
+        if (state == STEP_PENDING)
+            continue;
+        leave_pending(s, step);
+        step->state = state;
+        step->refs++;
+        TAILQ_INSERT_TAIL(ret_changed, step, in_pending);
+    }
+    if (s->favoured == NULL && !TAILQ_EMPTY(&s->pending))
+        s->again = true; /* the first one's turn */
+}
+
+/* ... then tell what changed. What is told may ask for more. */
 static void run(struct supply *s)
 {
     s->again = true;
@@ -344,27 +405,14 @@ static void run(struct supply *s)
         return;
     s->running = true;
     while (s->again) {
-        s->again = false;
-        struct step *ready = NULL, **ready_tail = &ready;
-        for (struct step **at = &s->pending; *at != NULL;) {
-            struct step *step = *at;
-            step->state = advance(s, step, at == &s->pending);
-            if (step->state == STEP_PENDING) {
-                at = &step->next_pending;
-                continue;
-            }
-            at = unlink_pending(s, at);
-            unpin_windows(s, step);
+        struct steps changed = TAILQ_HEAD_INITIALIZER(changed);
+        s->again = s->full = false;
+        advance_all(s, &changed);
+        for (struct step *step; (step = TAILQ_FIRST(&changed)) != NULL;) {
+            TAILQ_REMOVE(&changed, step, in_pending);
             if (step->state == STEP_READY)
                 read_ahead(s, step->stream, step->last_window);
-            step->refs++;
-            *ready_tail = step;
-            ready_tail = &step->next_pending;
-        }
-        for (struct step *step = ready, *next; step != NULL; step = next) {
-            next = step->next_pending;
-            step->next_pending = NULL;
-            if (step->refs > 1 && step != s->fresh)
+            if (step->refs > 1)
                 s->changed(s->arg, step);
             supply_step_unref(s, step);
         }
@@ -374,22 +422,19 @@ static void run(struct supply *s)
 
 struct step *supply_step(struct supply *s, struct stream *st, uint64_t number)
 {
-    for (struct step *step = st->live; step != NULL; step = step->next_live)
-        if (step->number == number) {
-            step->refs++;
-            return step;
-        }
-    struct step *step = calloc(1, sizeof *step);
+    struct step *step;
+    LIST_FOREACH(step, &st->live, in_live)
+    if (step->number == number) {
+        step->refs++;
+        return step;
+    }
+    step = calloc(1, sizeof *step);
     if (step == NULL)
         return NULL;
-    *step = (struct step){.stream = st, .number = number, .refs = 1, .next_live = st->live};
-    st->live = step;
-    *s->pending_tail = step;
-    s->pending_tail = &step->next_pending;
-    if (!s->running)
-        s->fresh = step;
+    *step = (struct step){.stream = st, .number = number, .refs = 1};
+    LIST_INSERT_HEAD(&st->live, step, in_live);
+    TAILQ_INSERT_TAIL(&s->pending, step, in_pending);
     run(s);
-    s->fresh = NULL;
     return step;
 }
 
@@ -397,21 +442,14 @@ void supply_step_unref(struct supply *s, struct step *step)
 {
     if (step == NULL || --step->refs > 0)
         return;
-    for (struct step **at = &s->pending; *at != NULL; at = &(*at)->next_pending)
-        if (*at == step) {
-            (void)unlink_pending(s, at);
-            unpin_windows(s, step);
-            break;
-        }
-    struct step **live = &step->stream->live;
-    while (*live != step)
-        live = &(*live)->next_live;
-    *live = step->next_live;
+    if (step->state == STEP_PENDING)
+        leave_pending(s, step);
+    LIST_REMOVE(step, in_live);
     for (int64_t i = 0; step->rows != NULL && i < step->stream->recipe->conf->global_batch; i++)
         window_unref(step->rows[i].window);
     free(step->rows);
     free(step);
-    if (s->pending != NULL)
+    if (!TAILQ_EMPTY(&s->pending))
         run(s); /* memory may have come free */
 }
 
@@ -429,7 +467,8 @@ int supply_new(struct workers *w, struct reader *r, uint64_t memory,
     s->changed = changed;
     s->arg = arg;
     s->streams_tail = &s->streams;
-    s->pending_tail = &s->pending;
+    TAILQ_INIT(&s->pending);
+    TAILQ_INIT(&s->in_use);
     *ret = s;
     return 0;
 }
@@ -451,15 +490,15 @@ void supply_stop(struct supply *s)
 {
     if (s == NULL)
         return;
-    CHECK(s->pending == NULL);
+    CHECK(TAILQ_EMPTY(&s->pending));
     while (s->n_making > 0)
         workers_wait(s->workers);
-    for (uint32_t b = 0; b < BUCKETS; b++)
-        while (s->buckets[b] != NULL)
-            forget(s, s->buckets[b]);
+    for (struct held *h; (h = TAILQ_FIRST(&s->in_use)) != NULL;)
+        forget(s, h);
+    CHECK(s->used == 0);
     for (struct stream *st = s->streams, *next; st != NULL; st = next) {
         next = st->next;
-        CHECK(st->live == NULL);
+        CHECK(LIST_EMPTY(&st->live));
         stream_free(st);
     }
     free(s);
@@ -486,6 +525,7 @@ void supply_get_stats(const struct supply *s, struct supply_stats *ret)
                                  .windows_making = s->n_making,
                                  .windows_made = s->made,
                                  .windows_made_again = s->made_again};
-    for (const struct step *step = s->pending; step != NULL; step = step->next_pending)
-        ret->steps_pending++;
+    const struct step *step;
+    TAILQ_FOREACH(step, &s->pending, in_pending)
+    ret->steps_pending++;
 }

@@ -2,9 +2,9 @@
  *
  * Whoever wants a step takes a reference to it (supply_step) and is told when its state changes. Behind that:
  * the step's rows lie in windows (window.h); windows that are not in memory are fetched and made by the
- * workers, in any number at a time that memory allows, and kept until the memory is wanted for others. Steps
- * are served in the order in which they were asked for, and one is always being made, so nothing waits for
- * ever.
+ * workers, a few at a time as memory allows, and kept until the memory is wanted for others. Steps are served
+ * in the order in which they were asked for, and each in its turn gets its memory even where the bound is too
+ * small for it, so nothing waits for ever: not behind a step that is years away, either.
  *
  * Owner:   one thread, the feed's, calls everything here. Finished work arrives through
  * workers_fd/workers_collect.
@@ -22,6 +22,7 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/queue.h>
 
 struct supply;
 struct stream;
@@ -51,13 +52,14 @@ struct step {
     uint32_t refs;
     uint64_t first_window, last_window;
     bool pinned; /* its windows are: they are there or being made */
-    struct step *next_pending, *next_live;
+    TAILQ_ENTRY(step) in_pending;
+    LIST_ENTRY(step) in_live;
 };
 
 /* supply_new
  * memory:  bytes that windows may take, made and being made.
- * changed: called when a step leaves STEP_PENDING, from within workers_collect or any function of this header
- * (but a step that supply_step returns may have left it already: look at its state). It may call those
+ * changed: called when a step leaves STEP_PENDING, from within workers_collect or any function of this
+ * header; for the step that supply_step is about to return, too, so look at its state then. It may call those
  * functions.
  */
 int supply_new(struct workers *w, struct reader *r, uint64_t memory,

@@ -9,7 +9,8 @@
 #define WINDOW_SLOTS_MAX 65536
 #define WINDOW_BYTES_MAX (8u << 20)
 #define WINDOW_ROWS 64
-#define BYTES_PER_TOKEN 4
+#define BYTES_PER_TOKEN 4  /* of text, or so */
+#define BYTES_PER_SLOT 512 /* what goes with each */
 
 static uint64_t bytes_wanted(const struct recipe *r)
 {
@@ -17,6 +18,11 @@ static uint64_t bytes_wanted(const struct recipe *r)
         return 0;
     uint64_t want = (uint64_t)r->conf->seq_len * WINDOW_ROWS * BYTES_PER_TOKEN;
     return want < WINDOW_BYTES_MAX ? want : WINDOW_BYTES_MAX;
+}
+
+uint64_t window_bytes_likely(uint64_t n_tokens, uint64_t n_slots)
+{
+    return n_tokens * (BYTES_PER_TOKEN + sizeof(int32_t)) + n_slots * BYTES_PER_SLOT;
 }
 
 uint32_t window_plan(const struct recipe *r, struct order_cursor *cur, uint64_t first_slot,
@@ -36,8 +42,8 @@ uint32_t window_plan(const struct recipe *r, struct order_cursor *cur, uint64_t 
             break;
         bytes += size;
     }
-    /* The text, a token of four bytes for every four bytes of it or so, and what goes with each slot. */
-    *ret_bytes = bytes * 3 + (uint64_t)n * 512;
+    /* The text, and its tokens in an array that doubles as it grows. */
+    *ret_bytes = bytes * 3 + (uint64_t)n * BYTES_PER_SLOT;
     return n;
 }
 

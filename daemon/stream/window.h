@@ -72,9 +72,12 @@ struct window {
 };
 
 /* window_plan - how many slots the window has that starts at first_slot; 0: the stream has ended there.
- * *ret_bytes: memory that it will need at most while it is made, as far as one can tell before. */
+ * *ret_bytes: memory that it is likely to need while it is made. */
 uint32_t window_plan(const struct recipe *r, struct order_cursor *cur, uint64_t first_slot,
                      uint64_t *ret_bytes);
+
+/* window_bytes_likely - the same for a window that has been made before. */
+uint64_t window_bytes_likely(uint64_t n_tokens, uint64_t n_slots);
 
 /* window_order - an empty window and the records that it is to be made of, for kitchen_make. NULL: no memory.
  * Owner: the caller; window_order_free leaves the window alone. */

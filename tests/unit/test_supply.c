@@ -254,6 +254,72 @@ static void a_pending_step_can_be_given_back(void **state)
     rig_free(r);
 }
 
+/* With room for nothing one step at a time goes beyond the bound: not for ever the one that asked first. */
+static void a_step_that_is_years_away_keeps_nobody_waiting(void **state)
+{
+    (void)state;
+    struct rig *r = rig_new(folder, "far", RECORDS, 0);
+    r->n_streams = 2;
+    r->confs[0].epochs = 0;
+    r->memory = 1;
+    rig_start(r);
+    struct step *far = supply_step(r->supply, r->streams[0], 1ull << 40),
+                *farther = supply_step(r->supply, r->streams[0], UINT64_MAX);
+    for (uint64_t n = 0; n < 60; n += 6)
+        for (uint32_t i = 0; i < r->n_streams; i++) {
+            struct step *step = rig_get(r, r->streams[i], n);
+            assert_int_equal(step->state, STEP_READY);
+            supply_step_unref(r->supply, step);
+        }
+    assert_int_equal(far->state, STEP_PENDING);
+    assert_int_equal(farther->state, STEP_PENDING);
+    supply_step_unref(r->supply, farther);
+    supply_step_unref(r->supply, far);
+    rig_free(r);
+}
+
+static void a_stream_that_failed_keeps_no_memory(void **state)
+{
+    (void)state;
+    static uint64_t hashes[STEPS_MAX];
+    struct supply_stats stats;
+    struct rig *r = rig_new(folder, "failed", 6000, 4);
+    r->n_streams = 2;
+    r->confs[0].max_unusable = 0.1;
+    r->workers_n = 6;
+    r->memory = 8 << 20; /* the second stream has room for all of its windows, if it has it alone */
+    rig_start(r);
+    struct step *step = rig_get(r, r->streams[0], 0);
+    assert_int_equal(step->state, STEP_FAILED);
+    supply_step_unref(r->supply, step);
+    for (int time = 0; time < 2; time++)
+        (void)rig_hash_all(r, r->streams[1], hashes, STEPS_MAX);
+    supply_get_stats(r->supply, &stats);
+    assert_int_equal(stats.windows_made_again, 0);
+    rig_free(r);
+}
+
+static void one_reader_makes_each_window_once(void **state)
+{
+    (void)state;
+    static uint64_t hashes[STEPS_MAX];
+    struct supply_stats stats;
+    struct stream_counts counts;
+    struct rig *r = rig_new(folder, "once", 8 * RECORDS, 0);
+    r->memory = 5 << 20;                      /* of some 17 that its windows need */
+    for (int start = 0; start < 2; start++) { /* the second with a ledger */
+        rig_start(r);
+        assert_true(all_hashes(r, hashes) > 100);
+        supply_get_stats(r->supply, &stats);
+        stream_get_counts(r->streams[0], &counts);
+        assert_int_equal(stats.windows_made, counts.windows);
+        assert_true(counts.windows > 15);
+        assert_true(stats.memory_used <= r->memory);
+        rig_stop(r);
+    }
+    free(r);
+}
+
 static int make_folder(void **state)
 {
     (void)state;
@@ -280,6 +346,9 @@ int main(void)
         cmocka_unit_test(a_file_that_shrinks_stops_the_stream),
         cmocka_unit_test(a_torn_ledger_is_made_again),
         cmocka_unit_test(a_pending_step_can_be_given_back),
+        cmocka_unit_test(a_step_that_is_years_away_keeps_nobody_waiting),
+        cmocka_unit_test(a_stream_that_failed_keeps_no_memory),
+        cmocka_unit_test(one_reader_makes_each_window_once),
     };
     return cmocka_run_group_tests(tests, make_folder, remove_folder);
 }
