@@ -127,6 +127,12 @@ static int read_entries(struct ledger *l)
     return 0;
 }
 
+static int write_at(int fd, const void *data, size_t size, uint64_t at)
+{
+    ssize_t n = pwrite(fd, data, size, (off_t)at);
+    return n == (ssize_t)size ? 0 : n < 0 ? -errno : -ENOSPC;
+}
+
 static int open_files(struct ledger *l, const char *path, const char *quarantine_path, uint64_t fingerprint,
                       bool *ret_replaced)
 {
@@ -145,12 +151,14 @@ static int open_files(struct ledger *l, const char *path, const char *quarantine
         char old[PATH_MAX + 8];
         (void)snprintf(old, sizeof old, "%s.old", path);
         (void)close(l->fd);
+        l->fd = -1;
         if (rename(path, old) != 0 || (l->fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0644)) < 0)
             return -errno;
         *ret_replaced = true;
     }
-    if (!ours && pwrite(l->fd, &want, sizeof want, 0) != (ssize_t)sizeof want)
-        return errno != 0 ? -errno : -ENOSPC;
+    int rc = ours ? 0 : write_at(l->fd, &want, sizeof want, 0);
+    if (rc != 0)
+        return rc;
     l->quarantine_fd = open(quarantine_path, O_RDWR | O_CREAT | O_CLOEXEC | (ours ? 0 : O_TRUNC), 0644);
     return l->quarantine_fd < 0 ? -errno : 0;
 }
@@ -251,12 +259,6 @@ static int remember_unusable(struct ledger *l, const struct window *w)
         q->check = quarantine_check_of(q, l->n_quarantine - 1);
     }
     return 0;
-}
-
-static int write_at(int fd, const void *data, size_t size, uint64_t at)
-{
-    ssize_t n = pwrite(fd, data, size, (off_t)at);
-    return n == (ssize_t)size ? 0 : n < 0 ? -errno : -ENOSPC;
 }
 
 int ledger_append(struct ledger *l, const struct window *w)

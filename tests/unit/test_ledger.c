@@ -1,0 +1,131 @@
+/* The ledger on a disk that is full, on one that has room again, and where its files cannot be. */
+#include "stream/ledger.h"
+#include "support/folder.h"
+
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+enum { WINDOWS = 40 };
+
+static struct ledger *open_ledger(struct folder *f, uint64_t fingerprint)
+{
+    struct ledger *l = NULL;
+    struct err e = {""};
+    bool replaced;
+    if (ledger_open(f->path, "s", fingerprint, &l, &replaced, &e) != 0)
+        fail_msg("%s", e.text);
+    return l;
+}
+
+/* Window w gives w rows and has one record that cannot be used. */
+static void append_next(struct ledger *l)
+{
+    uint64_t w = ledger_windows(l);
+    struct window_unusable u = {.corpus = 1, .record = w * 1000, .reason = UNUSABLE_JSON, .detail = "why"};
+    struct window window = {.number = w, .n_slots = 100, .n_rows = w, .unusable = &u, .n_unusable = 1};
+    assert_int_equal(ledger_append(l, &window), 0);
+}
+
+static void check_windows(const struct ledger *l)
+{
+    const struct quarantined *q;
+    uint32_t n_quarantined;
+    uint64_t n = ledger_windows(l);
+    ledger_quarantine(l, &q, &n_quarantined);
+    assert_int_equal(n_quarantined, n);
+    assert_int_equal(ledger_counts(l)->unusable[UNUSABLE_JSON], n);
+    for (uint64_t w = 0; w <= n; w++) {
+        assert_int_equal(ledger_first_slot(l, w), 100 * w);
+        assert_int_equal(ledger_first_row(l, w), w * (w - 1) / 2);
+        if (w < n)
+            assert_int_equal(q[w].record, w * 1000);
+    }
+}
+
+static void set_file_limit(rlim_t bytes)
+{
+    struct rlimit limit;
+    assert_int_equal(getrlimit(RLIMIT_FSIZE, &limit), 0);
+    limit.rlim_cur = bytes;
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &limit), 0);
+}
+
+/* Files that may not grow stand for a full disk. Wherever in an entry, of either file, the room ends. */
+static void a_full_disk_costs_the_file_only(void **state)
+{
+    struct folder *f = *state;
+    (void)signal(SIGXFSZ, SIG_IGN);
+    for (rlim_t room = 100; room < 2500; room += 97) {
+        struct ledger *l = open_ledger(f, room); /* a new one: the one before is set aside */
+        set_file_limit(room);
+        for (int i = 0; i < WINDOWS; i++)
+            append_next(l);
+        set_file_limit(RLIM_INFINITY);
+        assert_non_null(ledger_failure(l));
+        check_windows(l);
+        ledger_close(l);
+
+        l = open_ledger(f, room);
+        assert_null(ledger_failure(l));
+        assert_true(ledger_windows(l) < WINDOWS);
+        check_windows(l);
+        while (ledger_windows(l) < WINDOWS)
+            append_next(l);
+        assert_null(ledger_failure(l));
+        ledger_close(l);
+
+        l = open_ledger(f, room);
+        assert_int_equal(ledger_windows(l), WINDOWS);
+        check_windows(l);
+        ledger_close(l);
+    }
+}
+
+static void rows_are_found_in_their_windows(void **state)
+{
+    struct ledger *l = open_ledger(*state, 1);
+    for (int i = 0; i < WINDOWS; i++)
+        append_next(l); /* the first has no rows */
+    for (uint64_t row = 0; row < ledger_first_row(l, WINDOWS); row++) {
+        uint64_t w = ledger_find(l, row);
+        assert_true(ledger_first_row(l, w) <= row && row < ledger_first_row(l, w + 1));
+    }
+    ledger_close(l);
+}
+
+static void one_that_cannot_be_set_aside_is_an_error(void **state)
+{
+    struct folder *f = *state;
+    struct ledger *l = open_ledger(f, 1);
+    struct err e = {""};
+    bool replaced;
+    ledger_close(l);
+    assert_int_equal(mkdir(folder_path(f, "streams/s.ledger.old"), 0700), 0);
+    assert_int_not_equal(ledger_open(f->path, "s", 2, &l, &replaced, &e), 0);
+    assert_non_null(strstr(e.text, "streams/s.ledger"));
+    assert_int_equal(rmdir(folder_path(f, "streams/s.ledger.old")), 0);
+    l = open_ledger(f, 2);
+    assert_int_equal(ledger_windows(l), 0);
+    ledger_close(l);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(a_full_disk_costs_the_file_only, folder_new, folder_free),
+        cmocka_unit_test_setup_teardown(rows_are_found_in_their_windows, folder_new, folder_free),
+        cmocka_unit_test_setup_teardown(one_that_cannot_be_set_aside_is_an_error, folder_new, folder_free),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
