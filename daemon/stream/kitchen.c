@@ -136,8 +136,9 @@ static int add_pieces(struct kitchen *k, struct window *w, const struct slot *s,
         k->lengths[b] = k->doc.blocks[b].n_tokens;
     w->split++;
     for (uint32_t first = 0; first + 1 < n_blocks; part++) {
-        uint32_t pairs = fit_pairs(k->lengths, n_blocks, first, seq_len);
-        for (;; pairs--) {
+        /* Between least and most: the system prompt comes on top of what the whole's blocks tell. */
+        uint32_t least = 1, most = fit_pairs(k->lengths, n_blocks, first, seq_len), pairs = most;
+        for (;; pairs = least + (most - least + 1) / 2) {
             if (system)
                 k->turns[0] = sample->turns[0];
             memcpy(k->turns + system, sample->turns + system + first, 2 * pairs * sizeof k->turns[0]);
@@ -147,7 +148,11 @@ static int add_pieces(struct kitchen *k, struct window *w, const struct slot *s,
                 return why;
             if (why != USABLE)
                 return add_unusable(w, s, (enum unusable)why, detail);
-            if (k->doc.n_ids <= seq_len || pairs == 1)
+            if (least == most)
+                break;
+            if (k->doc.n_ids > seq_len)
+                most = pairs - 1;
+            else if ((least = pairs) == most)
                 break;
         }
         if (k->doc.n_ids > seq_len) {
@@ -162,18 +167,28 @@ static int add_pieces(struct kitchen *k, struct window *w, const struct slot *s,
     return 0;
 }
 
+/* Where a place in the whole is in the piece of n tokens that starts at `at`, or the piece's nearer end. */
+static uint32_t within(uint32_t place, size_t at, uint32_t n)
+{
+    return place <= at ? 0 : place - at < n ? (uint32_t)(place - at) : n;
+}
+
 /* A text without turns is split where a row ends. */
 static int add_text_pieces(struct kitchen *k, struct window *w, const struct slot *s)
 {
     size_t seq_len = (size_t)w->recipe->conf->seq_len, n = k->doc.n_ids;
     int32_t *ids = k->doc.ids;
+    const struct text_block whole = k->doc.blocks[0];
     int rc = 0;
     w->split++;
     for (size_t at = 0; at < n && rc == 0; at += seq_len) {
         uint32_t piece = (uint32_t)(n - at < seq_len ? n - at : seq_len);
         k->doc.ids = ids + at;
         k->doc.n_ids = piece;
-        k->doc.blocks[0] = (struct text_block){.role = ROLE_TEXT, .n_tokens = piece, .supervised_end = piece};
+        k->doc.blocks[0] = (struct text_block){.role = ROLE_TEXT,
+                                               .n_tokens = piece,
+                                               .supervised_start = within(whole.supervised_start, at, piece),
+                                               .supervised_end = within(whole.supervised_end, at, piece)};
         rc = add_document(k, w, s, (uint32_t)(at / seq_len));
     }
     k->doc.ids = ids;

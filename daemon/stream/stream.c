@@ -56,14 +56,16 @@ static void judge_corpora(struct stream *st)
     }
 }
 
-/* After a restart: what the ledger remembers of each corpus, so that judgement goes on where it was. */
+/* After a restart: what the ledger remembers of each corpus, so that judgement goes on where it was. A record
+ * of which several pieces cannot be used counts once, here as in stream_enter. */
 static void recall_use(struct stream *st)
 {
     const struct quarantined *q;
     uint32_t n;
     ledger_quarantine(st->ledger, &q, &n);
     for (uint32_t i = 0; i < n; i++)
-        if (q[i].corpus < st->recipe->n_corpora)
+        if (i == 0 || q[i].record != q[i - 1].record || q[i].pass != q[i - 1].pass ||
+            q[i].corpus != q[i - 1].corpus)
             st->use[q[i].corpus].unusable++;
     for (uint32_t c = 0; c < st->recipe->n_corpora; c++)
         st->use[c].looked_at = order_turns(st->recipe->order, c, st->planned_slot);
@@ -127,8 +129,11 @@ void stream_enter(struct stream *st, const struct window *w)
         order_get(st->recipe->order, &st->cursor, w->first_slot + i, &s);
         st->use[s.corpus].looked_at++;
     }
-    for (size_t i = 0; i < w->n_unusable; i++)
-        st->use[w->unusable[i].corpus].unusable++;
+    for (size_t i = 0; i < w->n_unusable; i++) {
+        const struct window_unusable *u = &w->unusable[i];
+        if (i == 0 || u->record != u[-1].record || u->pass != u[-1].pass || u->corpus != u[-1].corpus)
+            st->use[u->corpus].unusable++;
+    }
     judge_corpora(st);
     check_end(st);
 }

@@ -178,6 +178,40 @@ static void too_many_bad_records_stop_the_stream(void **state)
     free(r);
 }
 
+/* A dialogue of 30 turns whose instructions are all longer than a row, among nine good ones: one record in
+ * ten cannot be used, though it has 30 pieces. */
+static void a_record_in_pieces_is_judged_once(void **state)
+{
+    (void)state;
+    struct rig *r = rig_new(folder, "pieces", 0, 0);
+    FILE *f = fopen(r->path, "w");
+    assert_non_null(f);
+    for (int i = 0; i < 400; i++) {
+        fprintf(f, "{\"messages\": [");
+        for (int turn = 0; turn < (i % 10 == 0 ? 30 : 1); turn++) {
+            fprintf(f, "%s{\"role\": \"user\", \"content\": \"Count", turn > 0 ? ", " : "");
+            for (int k = 0; i % 10 == 0 && k < 300; k++)
+                fprintf(f, " %d", k);
+            fprintf(f, "\"}, {\"role\": \"assistant\", \"content\": \"%d\"}", i);
+        }
+        fprintf(f, "]}\n");
+    }
+    assert_int_equal(fclose(f), 0);
+    r->confs[0].overlong = OVERLONG_SPLIT;
+    for (int start = 0; start < 2; start++) { /* the second time from the ledger */
+        struct stream_counts counts;
+        rig_start(r);
+        struct step *step = get(r, 0);
+        assert_int_equal(step->state, STEP_READY);
+        stream_get_counts(r->streams[0], &counts);
+        assert_int_equal(counts.documents, 360);
+        assert_int_equal(counts.unusable[UNUSABLE_UNSUPERVISED], 40 * 30);
+        supply_step_unref(r->supply, step);
+        rig_stop(r);
+    }
+    free(r);
+}
+
 static void fewer_rows_than_a_global_batch_is_an_error(void **state)
 {
     (void)state;
@@ -342,6 +376,7 @@ int main(void)
         cmocka_unit_test(the_rest_of_the_last_step_is_counted),
         cmocka_unit_test(bad_records_are_quarantined_once_and_remembered),
         cmocka_unit_test(too_many_bad_records_stop_the_stream),
+        cmocka_unit_test(a_record_in_pieces_is_judged_once),
         cmocka_unit_test(fewer_rows_than_a_global_batch_is_an_error),
         cmocka_unit_test(a_file_that_shrinks_stops_the_stream),
         cmocka_unit_test(a_torn_ledger_is_made_again),
