@@ -23,20 +23,35 @@ static const char usage[] =
     "help\n"
     "       skipalignd --version | --help\n";
 
-/* The file, and what only the stages behind it can tell without its data: whether its templates are there. */
-static int load(const char *path, struct conf **ret, struct conf_errors *reterrors)
+/* What only the stage behind the file can tell: whether its templates are there. */
+static int check_templates(const char *path, const struct conf *conf, struct conf_errors *reterrors)
 {
-    struct err e = {""};
-    struct conf *conf = NULL;
-    int rc = conf_load(path, &conf, reterrors);
-    for (uint32_t i = 0; rc == 0 && i < conf->n_streams; i++) {
+    struct err e;
+    size_t size;
+    FILE *f = open_memstream(&reterrors->text, &size);
+    if (f == NULL)
+        return -ENOMEM;
+    for (uint32_t i = 0; i < conf->n_streams; i++) {
         const struct conf_stream *s = &conf->streams[i];
         if (template_check_name(s->template_name, conf->templates, conf->n_templates, &e) == 0)
             continue;
-        reterrors->n = 1;
-        rc = asprintf(&reterrors->text, "%s: streams[%u].template: %s\n", path, i, e.text) < 0 ? -ENOMEM
-                                                                                               : ERR_CONFIG;
+        reterrors->n++;
+        fprintf(f, "%s: streams[%u].template: %s\n", path, i, e.text);
     }
+    if (fclose(f) != 0)
+        return -ENOMEM;
+    if (reterrors->n > 0)
+        return ERR_CONFIG;
+    conf_errors_fini(reterrors);
+    return 0;
+}
+
+static int load(const char *path, struct conf **ret, struct conf_errors *reterrors)
+{
+    struct conf *conf = NULL;
+    int rc = conf_load(path, &conf, reterrors);
+    if (rc == 0)
+        rc = check_templates(path, conf, reterrors);
     if (rc == 0)
         *ret = conf;
     else
@@ -141,11 +156,16 @@ int main(int argc, char **argv)
     if (state_dir != NULL) {
         free(conf->state_dir);
         conf->state_dir = strdup(state_dir);
+        if (conf->state_dir == NULL) {
+            conf_free(conf);
+            fputs("skipalignd: out of memory\n", stderr);
+            return EXIT_FAILURE;
+        }
     }
     raise_file_limit();
     struct err err = {""};
     int signal_fd = signals_open(&err);
-    rc = signal_fd < 0 ? signal_fd : conf->state_dir == NULL ? -1 : server_run(conf, signal_fd, &err);
+    rc = signal_fd < 0 ? signal_fd : server_run(conf, signal_fd, &err);
     if (rc != 0)
         log_error("%s", err.text);
     else

@@ -50,6 +50,9 @@ static int lock_state_dir(struct server *s, struct err *reterr)
         return err_sys(reterr, -errno, "state_dir: %s: open for writing", path);
     if (flock(s->lock_fd, LOCK_EX | LOCK_NB) != 0) {
         rc = -errno;
+        if (rc != -EWOULDBLOCK)
+            return err_sys(reterr, rc, "state_dir: %s: cannot be locked; is it on a file system with locks?",
+                           path);
         if (pread(s->lock_fd, pid, sizeof pid - 1, 0) < 0)
             pid[0] = '\0';
         pid[strcspn(pid, "\n")] = '\0';
@@ -59,8 +62,9 @@ static int lock_state_dir(struct server *s, struct err *reterr)
                        s->conf->state_dir, pid[0] != '\0' ? pid : "unknown");
     }
     int n = snprintf(pid, sizeof pid, "%ld\n", (long)getpid());
-    if (ftruncate(s->lock_fd, 0) != 0 || pwrite(s->lock_fd, pid, (size_t)n, 0) != n)
-        return err_sys(reterr, errno != 0 ? -errno : -ENOSPC, "state_dir: %s: write", path);
+    ssize_t written = ftruncate(s->lock_fd, 0) == 0 ? pwrite(s->lock_fd, pid, (size_t)n, 0) : -1;
+    if (written != n)
+        return err_sys(reterr, written < 0 ? -errno : -ENOSPC, "state_dir: %s: write", path);
     return 0;
 }
 
