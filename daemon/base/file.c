@@ -65,20 +65,6 @@ out_close:
     return rc;
 }
 
-static int write_all(int fd, const char *data, size_t size)
-{
-    while (size > 0) {
-        ssize_t n = write(fd, data, size);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n < 0)
-            return -errno;
-        data += n;
-        size -= (size_t)n;
-    }
-    return 0;
-}
-
 int file_sync_folder(const char *path)
 {
     char copy[PATH_MAX];
@@ -89,30 +75,6 @@ int file_sync_folder(const char *path)
     int rc = fsync(fd) == 0 ? 0 : -errno;
     (void)close(fd);
     return rc;
-}
-
-int file_replace(const char *path, const void *data, size_t size, struct err *reterr)
-{
-    char tmp[PATH_MAX];
-    int n = snprintf(tmp, sizeof tmp, "%s.new", path);
-    if (n < 0 || (size_t)n >= sizeof tmp)
-        return err_sys(reterr, -ENAMETOOLONG, "%s", path);
-    int fd = open(tmp, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
-    if (fd < 0)
-        return err_sys(reterr, -errno, "%s: create", tmp);
-    int rc = write_all(fd, data, size);
-    if (rc == 0 && fsync(fd) != 0)
-        rc = -errno;
-    if (close(fd) != 0 && rc == 0)
-        rc = -errno;
-    if (rc == 0 && rename(tmp, path) != 0)
-        rc = -errno;
-    if (rc == 0)
-        rc = file_sync_folder(path);
-    if (rc == 0)
-        return 0;
-    (void)unlink(tmp);
-    return err_sys(reterr, rc, "%s: write", path);
 }
 
 int file_make_dir(const char *path, struct err *reterr)

@@ -1,9 +1,10 @@
-/* file - small whole files and folders, safely; any thread.
+/* file - small whole files and folders; any thread.
  *
- * file_read     - all of a file of at most max bytes, with a NUL after it.   Owner: the caller frees *ret.
- *                 Errors: -errno; ERR_LIMIT if larger; -EISDIR for a folder.
- * file_replace  - write, fsync, rename, fsync the folder: afterwards the file is the old or the new one,
- * whole. file_make_dir - mkdir -p; an existing folder is fine. Each error says the path and what to do.
+ * file_read        - all of a file of at most max bytes, with a NUL after it.   Owner: the caller frees *ret.
+ *                    Errors: -errno; ERR_LIMIT if larger; -EISDIR for a folder.
+ * file_sync_folder - after a rename: the folder that holds path, to the disk. -errno.
+ * file_make_dir    - mkdir -p; an existing folder is fine.
+ * The errors of the first and the last say the path.
  */
 #ifndef SKIPALIGN_BASE_FILE_H
 #define SKIPALIGN_BASE_FILE_H
@@ -13,8 +14,6 @@
 #include <stddef.h>
 
 int file_read(const char *path, size_t max, char **ret, size_t *ret_size, struct err *reterr);
-int file_replace(const char *path, const void *data, size_t size, struct err *reterr);
-/* file_sync_folder - after a rename: the folder that holds path, to the disk. -errno. */
 int file_sync_folder(const char *path);
 int file_make_dir(const char *path, struct err *reterr);
 
