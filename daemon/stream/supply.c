@@ -332,6 +332,9 @@ static bool make_ahead(struct supply *s, struct stream *st, uint64_t w)
 /* What comes after a step that is being served is likely to be wanted next. */
 static void read_ahead(struct supply *s, struct stream *st, uint64_t last_window)
 {
+    if (stream_failure(st) != NULL)
+        return; /* its windows past the ledger may be gone, so the next to be planned need not be the next one
+                 */
     for (uint64_t w = last_window + 1; w <= last_window + 1 + workers_count(s->workers); w++) {
         if (find(s, st, w) != NULL)
             continue;
