@@ -49,7 +49,10 @@ class Demo(unittest.TestCase):
             os.killpg(process.pid, 0)
 
     def test_shows_steps_a_dialogue_and_throughput(self):
+        program = support.BUILD / "bin/skipalignd"
+        built = program.stat().st_mtime_ns
         rc, output = self.demo()
+        self.assertEqual(program.stat().st_mtime_ns, built, "nothing had changed, and it was built again")
         self.assertEqual(rc, 0, output)
         for step in range(8):
             self.assertRegex(output, rf"\nstep +{step}  input_ids \(8, 1024\)  tokens +\d+")
