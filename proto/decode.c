@@ -152,7 +152,7 @@ static int take_value(struct decoder *d, const struct field *f, const struct tok
     case FIELD_REASON:
         *(enum msg_reason *)at = (enum msg_reason)index_of(t, msg_reason_names, MSG_REASON__COUNT);
         if (*(enum msg_reason *)at == MSG_REASON__COUNT)
-            return refuse(d, -EPROTO, "`%s` must be complete, removed or failed", f->key);
+            return refuse(d, -EPROTO, "`%s` must be complete, removed, failed or changed", f->key);
         return 0;
     case FIELD_ARRAY:
         if (t->kind != TOKEN_BIN)
@@ -274,7 +274,8 @@ int msg_decode(const char *data, size_t size, struct msg *ret, char *why, size_t
         return rc;
     struct msg m = {.type = (enum msg_type)index_of(&type, msg_type_names, MSG_TYPE__COUNT)};
     if (m.type == MSG_TYPE__COUNT)
-        return refuse(&d, -EPROTO, "`type` must be open, credit, close, opened, batch, end or error");
+        return refuse(&d, type.kind == TOKEN_STR ? -ENOMSG : -EPROTO,
+                      "`type` must be open, credit, close, opened, changed, batch, wait, end or error");
     if (m.type == MSG_TYPE_OPEN && version.kind == TOKEN_UINT && version.number != MSG_VERSION)
         return refuse(&d, -ENOSYS, "`version` %llu is not spoken here, only %d",
                       (unsigned long long)version.number, MSG_VERSION);
@@ -290,7 +291,7 @@ int msg_decode(const char *data, size_t size, struct msg *ret, char *why, size_t
 
 void msg_fini(struct msg *m)
 {
-    if (m->type == MSG_TYPE_OPENED)
+    if (m->type == MSG_TYPE_OPENED || m->type == MSG_TYPE_CHANGED)
         free(m->opened.corpora);
     if (m->type == MSG_TYPE_ERROR)
         free((void *)m->error.worlds);

@@ -86,6 +86,8 @@ static bool is_absent(const struct field *f, const void *m)
         return false;
     if (f->kind == FIELD_NAME)
         return *at == '\0';
+    if (f->kind == FIELD_BOOL)
+        return !*(const bool *)at;
     return f->kind == FIELD_WORLDS ? ((const struct msg_error *)m)->n_worlds == 0
                                    : *(const uint64_t *)at == MSG_UNKNOWN;
 }
@@ -162,6 +164,16 @@ int msg_encode_close(char **ret, size_t *ret_size)
 int msg_encode_opened(const struct msg_opened *m, char **ret, size_t *ret_size)
 {
     return encode(MSG_TYPE_OPENED, m, ret, ret_size);
+}
+
+int msg_encode_changed(const struct msg_opened *m, char **ret, size_t *ret_size)
+{
+    return encode(MSG_TYPE_CHANGED, m, ret, ret_size);
+}
+
+int msg_encode_wait(const struct msg_wait *m, char **ret, size_t *ret_size)
+{
+    return encode(MSG_TYPE_WAIT, m, ret, ret_size);
 }
 
 int msg_encode_end(const struct msg_end *m, char **ret, size_t *ret_size)

@@ -1,13 +1,13 @@
 #include "proto/fields.h"
 
 const char *const msg_type_names[MSG_TYPE__COUNT] = {
-    "open", "credit", "close", "opened", "batch", "end", "error",
+    "open", "credit", "close", "opened", "changed", "batch", "wait", "end", "error",
 };
 const char *const msg_code_names[MSG_CODE__COUNT] = {
     "bad-message",   "bad-version", "unknown-stream", "bad-world",     "bad-rank",
     "step-past-end", "not-open",    "denied",         "stream-failed", "shutting-down",
 };
-const char *const msg_reason_names[MSG_REASON__COUNT] = {"complete", "removed", "failed"};
+const char *const msg_reason_names[MSG_REASON__COUNT] = {"complete", "removed", "failed", "changed"};
 
 #define ROW(k, message, member, ...)                                                                  \
     {                                                                                                 \
@@ -18,8 +18,10 @@ const char *const msg_reason_names[MSG_REASON__COUNT] = {"complete", "removed", 
 #define INT64S(s) .shape = SHAPE_##s, .width = 8
 
 static const struct field open_rows[] = {
-    ROW(U32, open, version), ROW(NAME, open, stream), ROW(U32, open, world),          ROW(U32, open, rank),
-    ROW(U64, open, step),    ROW(U64, open, credit),  ROW(NAME, open, job, OPTIONAL),
+    ROW(U32, open, version),        ROW(NAME, open, stream),
+    ROW(U32, open, world),          ROW(U32, open, rank),
+    ROW(U64, open, step),           ROW(U64, open, credit),
+    ROW(NAME, open, job, OPTIONAL), ROW(BOOL, open, fixed_shape, OPTIONAL),
 };
 
 static const struct field credit_rows[] = {
@@ -57,6 +59,12 @@ static const struct field batch_rows[] = {
     ROW(ARRAY, batch, doc_record, INT64S(DOCS)),
 };
 
+static const struct field wait_rows[] = {
+    ROW(U64, wait, step),
+    ROW(U64, wait, known),
+    ROW(MAYBE, wait, seconds),
+};
+
 static const struct field end_rows[] = {
     ROW(U64, end, step),
     ROW(REASON, end, reason),
@@ -85,7 +93,8 @@ FIT(opened_rows);
 
 const struct fields fields_of[MSG_TYPE__COUNT] = {
     [MSG_TYPE_OPEN] = FIELDS(open_rows),     [MSG_TYPE_CREDIT] = FIELDS(credit_rows),
-    [MSG_TYPE_OPENED] = FIELDS(opened_rows), [MSG_TYPE_BATCH] = FIELDS(batch_rows),
+    [MSG_TYPE_OPENED] = FIELDS(opened_rows), [MSG_TYPE_CHANGED] = FIELDS(opened_rows),
+    [MSG_TYPE_BATCH] = FIELDS(batch_rows),   [MSG_TYPE_WAIT] = FIELDS(wait_rows),
     [MSG_TYPE_END] = FIELDS(end_rows),       [MSG_TYPE_ERROR] = FIELDS(error_rows),
 };
 const struct fields fields_of_corpus = FIELDS(corpus_rows);

@@ -26,7 +26,9 @@ enum msg_type {
     MSG_TYPE_CREDIT,
     MSG_TYPE_CLOSE,
     MSG_TYPE_OPENED,
+    MSG_TYPE_CHANGED,
     MSG_TYPE_BATCH,
+    MSG_TYPE_WAIT,
     MSG_TYPE_END,
     MSG_TYPE_ERROR,
     MSG_TYPE__COUNT,
@@ -45,7 +47,7 @@ enum msg_code {
     MSG_SHUTTING_DOWN,
     MSG_CODE__COUNT,
 };
-enum msg_reason { MSG_COMPLETE, MSG_REMOVED, MSG_FAILED, MSG_REASON__COUNT };
+enum msg_reason { MSG_COMPLETE, MSG_REMOVED, MSG_FAILED, MSG_CHANGED, MSG_REASON__COUNT };
 extern const char *const msg_type_names[MSG_TYPE__COUNT];
 extern const char *const msg_code_names[MSG_CODE__COUNT];
 extern const char *const msg_reason_names[MSG_REASON__COUNT];
@@ -53,6 +55,7 @@ extern const char *const msg_reason_names[MSG_REASON__COUNT];
 struct msg_open {
     uint32_t version, world, rank;
     uint64_t step, credit;
+    bool fixed_shape; /* rows and length may not change: `end` with MSG_CHANGED instead */
     char stream[MSG_NAME_MAX + 1], job[MSG_NAME_MAX + 1];
 };
 
@@ -66,6 +69,7 @@ struct msg_corpus {
     uint64_t records;
 };
 
+/* `opened`, and `changed` before the first batch of another generation. */
 struct msg_opened {
     uint32_t version, generation;
     uint64_t step, steps;
@@ -76,6 +80,12 @@ struct msg_opened {
     char tokenizer[MSG_NAME_MAX + 1]; /* sha256, hex */
     struct msg_corpus *corpora;       /* encode: borrowed; decode: heap, msg_fini frees */
     uint32_t n_corpora;
+};
+
+/* Sent while a step is made that is beyond what is made out. */
+struct msg_wait {
+    uint64_t step, known; /* waited for; steps made out so far */
+    uint64_t seconds;     /* until it comes, about; MSG_UNKNOWN: cannot be told yet */
 };
 
 struct msg_end {
@@ -110,6 +120,8 @@ int msg_encode_open(const struct msg_open *m, char **ret, size_t *ret_size);
 int msg_encode_credit(const struct msg_credit *m, char **ret, size_t *ret_size);
 int msg_encode_close(char **ret, size_t *ret_size);
 int msg_encode_opened(const struct msg_opened *m, char **ret, size_t *ret_size);
+int msg_encode_changed(const struct msg_opened *m, char **ret, size_t *ret_size);
+int msg_encode_wait(const struct msg_wait *m, char **ret, size_t *ret_size);
 int msg_encode_end(const struct msg_end *m, char **ret, size_t *ret_size);
 int msg_encode_error(const struct msg_error *m, char **ret, size_t *ret_size);
 
@@ -129,7 +141,8 @@ struct msg {
     union {
         struct msg_open open;
         struct msg_credit credit;
-        struct msg_opened opened;
+        struct msg_opened opened; /* of `changed`, too */
+        struct msg_wait wait;
         struct msg_batch batch; /* arrays borrow from the bytes, which must be 8-byte aligned to use them */
         struct msg_end end;
         struct msg_error error;
@@ -138,7 +151,8 @@ struct msg {
 
 /* msg_decode - any message.
  * Errors:  -EPROTO (not such a map; wrong type; out of range; inconsistent shapes), -ENOSYS (`version` of an
- *          `open` that is not ours), -ENOMEM; why[n_why] says what and which key.
+ *          `open` that is not ours), -ENOMSG (a sound map whose `type` is not known here: a trainer ignores
+ *          it), -ENOMEM; why[n_why] says what and which key.
  * Owner:   *ret is the caller's: msg_fini frees what decode put on the heap. Untouched on an error. */
 int msg_decode(const char *data, size_t size, struct msg *ret, char *why, size_t n_why);
 void msg_fini(struct msg *m);

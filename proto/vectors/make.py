@@ -94,6 +94,10 @@ MESSAGES = {
     "open-without-job": {
         "type": "open", "version": 1, "stream": "größer", "world": 1, "rank": 0, "step": 2**63, "credit": 2**64 - 1,
     },
+    "open-fixed-shape": {
+        "type": "open", "version": 1, "stream": "chat", "world": 2, "rank": 1, "step": 0, "credit": 4,
+        "job": "compiled", "fixed_shape": True,
+    },
     "credit": {"type": "credit", "credit": 4},
     "credit-done": {"type": "credit", "credit": 0, "done": 70000},
     "close": {"type": "close"},
@@ -108,7 +112,16 @@ MESSAGES = {
         "steps": None, "rows": 1, "length": 128, "vocab_size": 300, "pad_id": -1, "tokenizer": "f" * 64,
         "max_position": 128, "strategy": "none", "packing": False, "corpora": [],
     },
+    "changed": {
+        "type": "changed", "version": 1, "server": "skipalignd 0.1.0", "stream": "chat", "generation": 4, "step": 1207,
+        "steps": None, "rows": 8, "length": 8192, "vocab_size": 64000, "pad_id": 0,
+        "tokenizer": "0123456789abcdef" * 4, "max_position": 131072, "strategy": "skip_all", "packing": True,
+        "corpora": [{"name": "tulu", "records": 939343}],
+    },
+    "wait": {"type": "wait", "step": 90000, "known": 31250, "seconds": 412},
+    "wait-untold": {"type": "wait", "step": 2**40, "known": 0, "seconds": None},
     "end": {"type": "end", "step": 31250, "reason": "complete", "dropped": 97},
+    "end-changed": {"type": "end", "step": 1207, "reason": "changed", "dropped": 0},
     "error": {"type": "error", "code": "unknown-stream", "message": "no stream 'chta' here; there is: chat"},
     "error-bad-world": {
         "type": "error", "code": "bad-world", "message": "a world of 7 does not divide a global batch of 8",
