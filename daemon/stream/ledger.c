@@ -4,6 +4,7 @@
 #include "base/file.h"
 
 #include <fcntl.h>
+#include <inttypes.h>
 #include <limits.h>
 #include <stdio.h>
 #include <string.h>
@@ -31,10 +32,10 @@ _Static_assert(sizeof(struct quarantined) == offsetof(struct quarantined, check)
 struct ledger {
     int fd, quarantine_fd;
     uint64_t n;
-    struct start {
+    struct from {
         uint64_t slot, row, token;
-    } * start; /* [n + 1] */
-    size_t start_cap;
+    } * from; /* [n + 1]: where each window begins */
+    size_t from_cap;
     struct stream_counts counts;
     struct quarantined *quarantine;
     size_t n_quarantine, quarantine_cap;
@@ -48,10 +49,10 @@ static uint64_t check_of(const struct entry *e, uint64_t window)
 
 static int add(struct ledger *l, const struct entry *e)
 {
-    if (array_grow(&l->start, &l->start_cap, l->n + 2) != 0)
+    if (array_grow(&l->from, &l->from_cap, l->n + 2) != 0)
         return -ENOMEM;
-    const struct start *last = &l->start[l->n];
-    l->start[l->n + 1] = (struct start){
+    const struct from *last = &l->from[l->n];
+    l->from[l->n + 1] = (struct from){
         .slot = last->slot + e->n_slots, .row = last->row + e->n_rows, .token = last->token + e->tokens};
     l->n++;
     struct stream_counts *c = &l->counts;
@@ -109,9 +110,10 @@ static bool has_quarantine(const struct ledger *l, const struct entry *e, size_t
 
 /* Whole entries that check out and whose unusable records are all in the quarantine, from the start; what
  * follows the last of them is cut off, here and there. */
-static int read_entries(struct ledger *l)
+static int read_entries(struct ledger *l, enum ledger_found *found)
 {
     struct entry e;
+    struct stat st;
     off_t at = sizeof(struct header);
     size_t n_quarantine = 0;
     while (pread(l->fd, &e, sizeof e, at) == (ssize_t)sizeof e && e.check == check_of(&e, l->n) &&
@@ -121,9 +123,11 @@ static int read_entries(struct ledger *l)
         at += (off_t)sizeof e;
     }
     l->n_quarantine = n_quarantine;
-    if (ftruncate(l->fd, at) != 0 ||
+    if (fstat(l->fd, &st) != 0 || ftruncate(l->fd, at) != 0 ||
         ftruncate(l->quarantine_fd, (off_t)(n_quarantine * sizeof l->quarantine[0])) != 0)
         return -errno;
+    if (st.st_size > at)
+        *found = LEDGER_TORN;
     return 0;
 }
 
@@ -134,64 +138,58 @@ static int write_at(int fd, const void *data, size_t size, uint64_t at)
 }
 
 static int open_files(struct ledger *l, const char *path, const char *quarantine_path, uint64_t fingerprint,
-                      bool *ret_replaced)
+                      enum ledger_found *ret_found)
 {
     struct header have = {0},
                   want = {.magic = LEDGER_MAGIC, .version = LEDGER_VERSION, .fingerprint = fingerprint};
     want.check = XXH3_64bits(&want, offsetof(struct header, check));
-    *ret_replaced = false;
     l->fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0644);
     if (l->fd < 0)
         return -errno;
     ssize_t size = pread(l->fd, &have, sizeof have, 0);
-    bool ours = size == (ssize_t)sizeof have && memcmp(&have, &want, sizeof have) == 0;
     if (size < 0)
         return -errno;
-    if (size > 0 && !ours) {
-        char old[PATH_MAX + 8];
-        (void)snprintf(old, sizeof old, "%s.old", path);
-        (void)close(l->fd);
-        l->fd = -1;
-        if (rename(path, old) != 0 || (l->fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0644)) < 0)
-            return -errno;
-        *ret_replaced = true;
-    }
-    int rc = ours ? 0 : write_at(l->fd, &want, sizeof want, 0);
-    if (rc != 0)
-        return rc;
+    bool ours = size == (ssize_t)sizeof have && memcmp(&have, &want, sizeof have) == 0;
     l->quarantine_fd = open(quarantine_path, O_RDWR | O_CREAT | O_CLOEXEC | (ours ? 0 : O_TRUNC), 0644);
-    return l->quarantine_fd < 0 ? -errno : 0;
+    if (l->quarantine_fd < 0)
+        return -errno;
+    *ret_found = ours ? LEDGER_WHOLE : size == 0 ? LEDGER_NONE : LEDGER_OTHER;
+    if (ours)
+        return 0;
+    return ftruncate(l->fd, 0) != 0 ? -errno : write_at(l->fd, &want, sizeof want, 0);
 }
 
-int ledger_open(const char *state_dir, const char *stream, uint64_t fingerprint, struct ledger **ret,
-                bool *ret_replaced, struct err *reterr)
+int ledger_open(const char *folder, uint32_t generation, uint64_t fingerprint, struct ledger **ret,
+                enum ledger_found *ret_found, struct err *reterr)
 {
-    char folder[PATH_MAX], path[PATH_MAX], quarantine[PATH_MAX];
-    if (snprintf(folder, sizeof folder, "%s/streams", state_dir) >= (int)sizeof folder ||
-        snprintf(path, sizeof path, "%s/%s.ledger", folder, stream) >= (int)sizeof path ||
-        snprintf(quarantine, sizeof quarantine, "%s/%s.quarantine", folder, stream) >= (int)sizeof quarantine)
-        return err_sys(reterr, -ENAMETOOLONG, "state_dir %s", state_dir);
+    char path[PATH_MAX], quarantine[PATH_MAX];
+    if (snprintf(path, sizeof path, "%s/%" PRIu32 ".ledger", folder, generation) >= (int)sizeof path ||
+        snprintf(quarantine, sizeof quarantine, "%s/%" PRIu32 ".quarantine", folder, generation) >=
+            (int)sizeof quarantine)
+        return err_sys(reterr, -ENAMETOOLONG, "%s", folder);
     int rc = file_make_dir(folder, reterr);
     if (rc != 0)
         return rc;
     struct ledger *l = calloc(1, sizeof *l);
     if (l == NULL)
         return err_sys(reterr, -ENOMEM, "%s", path);
+    enum ledger_found found = LEDGER_NONE;
     l->fd = l->quarantine_fd = -1;
-    rc = array_grow(&l->start, &l->start_cap, 1);
+    rc = array_grow(&l->from, &l->from_cap, 1);
     if (rc == 0) {
-        l->start[0] = (struct start){0};
-        rc = open_files(l, path, quarantine, fingerprint, ret_replaced);
+        l->from[0] = (struct from){0};
+        rc = open_files(l, path, quarantine, fingerprint, &found);
     }
     if (rc == 0)
         rc = read_quarantine(l);
     if (rc == 0)
-        rc = read_entries(l);
+        rc = read_entries(l, &found);
     if (rc != 0) {
         ledger_close(l);
         return err_sys(reterr, rc, "%s: cannot be opened for writing; check state_dir", path);
     }
     *ret = l;
+    *ret_found = found;
     return 0;
 }
 
@@ -203,7 +201,7 @@ void ledger_close(struct ledger *l)
         (void)close(l->fd);
     if (l->quarantine_fd >= 0)
         (void)close(l->quarantine_fd);
-    free(l->start);
+    free(l->from);
     free(l->quarantine);
     free(l);
 }
@@ -215,18 +213,18 @@ uint64_t ledger_windows(const struct ledger *l)
 
 uint64_t ledger_first_slot(const struct ledger *l, uint64_t w)
 {
-    return l->start[w].slot;
+    return l->from[w].slot;
 }
 
 uint64_t ledger_first_row(const struct ledger *l, uint64_t w)
 {
-    return l->start[w].row;
+    return l->from[w].row;
 }
 
 uint64_t ledger_window_bytes(const struct ledger *l, uint64_t w)
 {
-    const struct start *start = &l->start[w];
-    return window_bytes_likely(start[1].token - start->token, start[1].slot - start->slot);
+    const struct from *from = &l->from[w];
+    return window_bytes_likely(from[1].token - from->token, from[1].slot - from->slot);
 }
 
 uint64_t ledger_find(const struct ledger *l, uint64_t row)
@@ -234,7 +232,7 @@ uint64_t ledger_find(const struct ledger *l, uint64_t row)
     uint64_t low = 0, high = l->n; /* the last window that starts at or before row */
     while (high - low > 1) {
         uint64_t mid = low + (high - low) / 2;
-        if (l->start[mid].row <= row)
+        if (l->from[mid].row <= row)
             low = mid;
         else
             high = mid;

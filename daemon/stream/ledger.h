@@ -1,11 +1,11 @@
-/* ledger - what each window of a stream came to: how many slots it took, how many rows it gave, what was not
- * used.
+/* ledger - what each window of one generation of a stream came to: how many slots it took, how many rows it
+ * gave, what was not used.
  *
  * It makes opening at any step a look-up. It can always be computed again, so it is appended to without
  * fsync; an entry that is torn or damaged, or lacks records in the quarantine, is recognised by checksums,
- * and it and the rest are made anew. A ledger of another fingerprint (other configuration, data or model) is
- * set aside as NAME.ledger.old. Files: state_dir/streams/NAME.ledger, and NAME.quarantine beside it with the
- * first records that were not used.
+ * and it and the rest are made anew. So is all of a ledger that is of another fingerprint (another recipe or
+ * start): what a stream was is the timeline's to say. Files: N.ledger in the stream's folder, and
+ * N.quarantine beside it with the first records that were not used.
  *
  * Owner:   one thread.
  */
@@ -19,10 +19,16 @@
 
 struct ledger;
 
-/* ledger_open - *ret_replaced: a ledger of another fingerprint was there. Errors: state_dir not writable, no
- * space. */
-int ledger_open(const char *state_dir, const char *stream, uint64_t fingerprint, struct ledger **ret,
-                bool *ret_replaced, struct err *reterr);
+enum ledger_found {
+    LEDGER_NONE,  /* there was no file */
+    LEDGER_WHOLE, /* all of it is believed */
+    LEDGER_TORN,  /* its end is not; ledger_windows of it are */
+    LEDGER_OTHER, /* damaged, or of another fingerprint or format: nothing is believed */
+};
+
+/* ledger_open - folder: of the stream, made where it is missing. Errors: it is not writable, no space. */
+int ledger_open(const char *folder, uint32_t generation, uint64_t fingerprint, struct ledger **ret,
+                enum ledger_found *ret_found, struct err *reterr);
 void ledger_close(struct ledger *l); /* NULL is fine */
 
 uint64_t ledger_windows(const struct ledger *l);

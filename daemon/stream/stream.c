@@ -1,6 +1,7 @@
 #include "stream/stream.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -97,11 +98,18 @@ int stream_new(struct recipe *r, const char *state_dir, struct stream **ret, str
         free(st);
         return err_sys(reterr, -ENOMEM, "stream '%s'", r->conf->name);
     }
-    int rc = ledger_open(state_dir, r->conf->name, r->fingerprint, &st->ledger, &st->ledger_replaced, reterr);
+    char folder[PATH_MAX];
+    enum ledger_found found;
+    int rc;
+    if (snprintf(folder, sizeof folder, "%s/streams/%s", state_dir, r->conf->name) >= (int)sizeof folder)
+        rc = err_sys(reterr, -ENAMETOOLONG, "state_dir %s", state_dir);
+    else
+        rc = ledger_open(folder, 1, r->fingerprint, &st->ledger, &found, reterr);
     if (rc != 0) {
         stream_free(st);
         return err_wrap(reterr, rc, "stream '%s'", r->conf->name);
     }
+    st->ledger_replaced = found == LEDGER_OTHER;
     st->recipe = recipe_ref(r);
     st->planned = ledger_windows(st->ledger);
     st->planned_slot = ledger_first_slot(st->ledger, st->planned);

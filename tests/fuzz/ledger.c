@@ -29,14 +29,14 @@ static struct file {
     const char *name;
     char *good;
     size_t size;
-} files[] = {{.name = "streams/s.ledger"}, {.name = "streams/s.quarantine"}};
+} files[] = {{.name = "1.ledger"}, {.name = "1.quarantine"}};
 
 static struct ledger *open_ledger(void)
 {
     struct ledger *l;
     struct err err;
-    bool replaced;
-    CHECK(ledger_open(folder, "s", FINGERPRINT, &l, &replaced, &err) == 0);
+    enum ledger_found found;
+    CHECK(ledger_open(folder, 1, FINGERPRINT, &l, &found, &err) == 0);
     return l;
 }
 

@@ -97,7 +97,7 @@ class Laws(unittest.TestCase):
     def test_a_lost_or_torn_ledger_changes_nothing(self):
         with Feeder(config(self.corpus, **STREAM)) as feeder:
             whole_stream(feeder)
-            ledger = feeder.folder / "state" / "streams" / "s.ledger"
+            ledger = feeder.folder / "state" / "streams" / "s" / "1.ledger"
             for size in (0, 10, ledger.stat().st_size - 7, None):
                 feeder.kill()
                 if size is None:

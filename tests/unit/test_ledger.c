@@ -1,7 +1,10 @@
-/* The ledger on a disk that is full, on one that has room again, and where its files cannot be. */
+/* The ledger on a disk that is full, on one that has room again, of another stream, damaged, and where its
+ * files cannot be. */
 #include "stream/ledger.h"
 #include "support/folder.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -18,12 +21,13 @@
 
 enum { WINDOWS = 40 };
 
+static enum ledger_found found;
+
 static struct ledger *open_ledger(struct folder *f, uint64_t fingerprint)
 {
     struct ledger *l = NULL;
     struct err e = {""};
-    bool replaced;
-    if (ledger_open(f->path, "s", fingerprint, &l, &replaced, &e) != 0)
+    if (ledger_open(f->path, 1, fingerprint, &l, &found, &e) != 0)
         fail_msg("%s", e.text);
     return l;
 }
@@ -67,7 +71,7 @@ static void a_full_disk_costs_the_file_only(void **state)
     struct folder *f = *state;
     (void)signal(SIGXFSZ, SIG_IGN);
     for (rlim_t room = 100; room < 2500; room += 97) {
-        struct ledger *l = open_ledger(f, room); /* a new one: the one before is set aside */
+        struct ledger *l = open_ledger(f, room); /* the one before is of another fingerprint */
         set_file_limit(room);
         for (int i = 0; i < WINDOWS; i++)
             append_next(l);
@@ -104,20 +108,108 @@ static void rows_are_found_in_their_windows(void **state)
     ledger_close(l);
 }
 
-static void one_that_cannot_be_set_aside_is_an_error(void **state)
+static void write_ledger(struct folder *f, uint64_t fingerprint)
+{
+    struct ledger *l = open_ledger(f, fingerprint);
+    for (int i = 0; i < WINDOWS; i++)
+        append_next(l);
+    ledger_close(l);
+}
+
+static off_t size_of(struct folder *f, const char *name)
+{
+    struct stat st;
+    assert_int_equal(stat(folder_path(f, name), &st), 0);
+    return st.st_size;
+}
+
+static void a_window_costs_under_128_bytes_on_disk(void **state)
+{
+    write_ledger(*state, 1);
+    assert_true(size_of(*state, "1.ledger") < 128 * WINDOWS);
+}
+
+static void one_says_what_it_found(void **state)
 {
     struct folder *f = *state;
+    write_ledger(f, 1);
+    assert_int_equal(found, LEDGER_NONE);
+    ledger_close(open_ledger(f, 1));
+    assert_int_equal(found, LEDGER_WHOLE);
+    assert_int_equal(truncate(folder_path(f, "1.ledger"), size_of(f, "1.ledger") - 1), 0);
     struct ledger *l = open_ledger(f, 1);
-    struct err e = {""};
-    bool replaced;
+    assert_int_equal(found, LEDGER_TORN);
+    assert_int_equal(ledger_windows(l), WINDOWS - 1);
+    check_windows(l);
     ledger_close(l);
-    assert_int_equal(mkdir(folder_path(f, "streams/s.ledger.old"), 0700), 0);
-    assert_int_not_equal(ledger_open(f->path, "s", 2, &l, &replaced, &e), 0);
-    assert_non_null(strstr(e.text, "streams/s.ledger"));
-    assert_int_equal(rmdir(folder_path(f, "streams/s.ledger.old")), 0);
+    ledger_close(open_ledger(f, 1)); /* what was torn has been cut off */
+    assert_int_equal(found, LEDGER_WHOLE);
+}
+
+static void one_of_another_fingerprint_is_made_anew(void **state)
+{
+    struct folder *f = *state;
+    write_ledger(f, 1);
+    struct ledger *l = open_ledger(f, 2);
+    assert_int_equal(found, LEDGER_OTHER);
+    assert_int_equal(ledger_windows(l), 0);
+    check_windows(l);
+    ledger_close(l);
+    write_ledger(f, 2);
+    assert_int_equal(found, LEDGER_WHOLE);
     l = open_ledger(f, 2);
+    assert_int_equal(ledger_windows(l), WINDOWS);
+    check_windows(l);
+    ledger_close(l);
+}
+
+static void a_damaged_header_is_not_believed(void **state)
+{
+    struct folder *f = *state;
+    for (off_t at = 0; at < 32; at++) {
+        write_ledger(f, 1);
+        unsigned char byte;
+        int fd = open(folder_path(f, "1.ledger"), O_RDWR | O_CLOEXEC);
+        assert_true(fd >= 0);
+        assert_int_equal(pread(fd, &byte, 1, at), 1);
+        byte ^= 1;
+        assert_int_equal(pwrite(fd, &byte, 1, at), 1);
+        assert_int_equal(close(fd), 0);
+        struct ledger *l = open_ledger(f, 1);
+        assert_int_equal(found, LEDGER_OTHER);
+        assert_int_equal(ledger_windows(l), 0);
+        ledger_close(l);
+    }
+}
+
+static void each_generation_has_its_own(void **state)
+{
+    struct folder *f = *state;
+    struct ledger *l = NULL;
+    struct err e = {""};
+    write_ledger(f, 1);
+    assert_int_equal(ledger_open(f->path, 4000000000u, 1, &l, &found, &e), 0);
+    assert_int_equal(found, LEDGER_NONE);
     assert_int_equal(ledger_windows(l), 0);
     ledger_close(l);
+    assert_true(size_of(f, "4000000000.ledger") > 0);
+    l = open_ledger(f, 1);
+    assert_int_equal(ledger_windows(l), WINDOWS);
+    ledger_close(l);
+}
+
+static void one_that_cannot_be_opened_is_an_error(void **state)
+{
+    struct folder *f = *state;
+    struct ledger *l = NULL;
+    struct err e = {""};
+    assert_int_equal(mkdir(folder_path(f, "1.ledger"), 0700), 0);
+    assert_int_equal(ledger_open(f->path, 1, 2, &l, &found, &e), -EISDIR);
+    assert_non_null(strstr(e.text, "/1.ledger: "));
+    assert_int_equal(rmdir(folder_path(f, "1.ledger")), 0);
+    assert_int_equal(mkdir(folder_path(f, "1.quarantine"), 0700), 0);
+    assert_int_equal(ledger_open(f->path, 1, 2, &l, &found, &e), -EISDIR);
+    assert_null(l);
 }
 
 int main(void)
@@ -125,7 +217,12 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(a_full_disk_costs_the_file_only, folder_new, folder_free),
         cmocka_unit_test_setup_teardown(rows_are_found_in_their_windows, folder_new, folder_free),
-        cmocka_unit_test_setup_teardown(one_that_cannot_be_set_aside_is_an_error, folder_new, folder_free),
+        cmocka_unit_test_setup_teardown(a_window_costs_under_128_bytes_on_disk, folder_new, folder_free),
+        cmocka_unit_test_setup_teardown(one_says_what_it_found, folder_new, folder_free),
+        cmocka_unit_test_setup_teardown(one_of_another_fingerprint_is_made_anew, folder_new, folder_free),
+        cmocka_unit_test_setup_teardown(a_damaged_header_is_not_believed, folder_new, folder_free),
+        cmocka_unit_test_setup_teardown(each_generation_has_its_own, folder_new, folder_free),
+        cmocka_unit_test_setup_teardown(one_that_cannot_be_opened_is_an_error, folder_new, folder_free),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -252,7 +252,7 @@ static void a_torn_ledger_is_made_again(void **state)
     uint32_t n = all_hashes(r, want);
     rig_stop(r);
     char path[512];
-    (void)snprintf(path, sizeof path, "%s/streams/s0.ledger", r->state);
+    (void)snprintf(path, sizeof path, "%s/streams/s0/1.ledger", r->state);
     for (int cut = 33; cut < 300; cut += 37) {
         assert_int_equal(truncate(path, cut), 0);
         rig_start(r);
