@@ -184,7 +184,7 @@ static void put_document(struct pen *p)
     ctl_put_text(p->w, "corpus", corpus_conf(corpus)->name);
     ctl_put_uint(p->w, "record", d->record);
     ctl_put_uint(p->w, "pass", d->pass);
-    ctl_put_uint(p->w, "part", d->part);
+    ctl_put_uint(p->w, "part", d->piece.part);
     ctl_put_text(p->w, "outcome", pos_outcome_names[d->outcome]);
     ctl_put_uint(p->w, "tokens", d->n_tokens);
     ctl_put_uint(p->w, "supervised", d->n_supervised);

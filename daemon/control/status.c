@@ -208,7 +208,7 @@ static void put_streams(struct ctl_writer *w, const struct control_context *x, c
         put_unknown(w, "steps", stream_steps(st));
         ctl_put_uint(w, "steps_known", stream_known_steps(st));
         ctl_put_uint(w, "dropped_rows", stream_dropped(st));
-        ctl_put_uint(w, "epoch_slots", order_epoch_slots(r->order));
+        ctl_put_uint(w, "epoch_slots", stream_epoch_slots(st));
         put_stream_settings(w, r);
         ctl_put_map(w, "made");
         put_stream_counts(w, &counts);

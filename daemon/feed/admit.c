@@ -90,9 +90,9 @@ static uint64_t steps_bound(const struct stream *st)
     if (stream_steps(st) != STREAM_UNKNOWN)
         return stream_steps(st);
     uint64_t parts = r->conf->overlong == OVERLONG_SPLIT ? PARTS_MAX : 1;
-    if (r->slots >= STEP_MAX / parts)
+    if (stream_slots(st) >= STEP_MAX / parts)
         return STEP_MAX;
-    return r->slots * parts / (uint64_t)r->conf->global_batch + 1;
+    return stream_slots(st) * parts / (uint64_t)r->conf->global_batch + 1;
 }
 
 struct stream *admit_open(struct supply *s, const struct msg_open *open, struct refusal *ret)

@@ -90,7 +90,7 @@ static int add_document(struct kitchen *k, struct window *w, const struct slot *
                              .first_run = (uint32_t)w->n_runs,
                              .corpus = s->corpus,
                              .pass = s->pass,
-                             .part = part,
+                             .piece.part = part,
                              .record = s->record};
     size_t n_spans = w->n_spans, n_blocks = w->n_blocks;
     if (add_spans(w, d, &doc) != 0)

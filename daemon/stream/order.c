@@ -10,38 +10,105 @@
 #define PERMUTE_KEY 0x7065726d75746521ull
 #define DEAL_KEY 0x6465616c73206974ull
 
+/* An epoch is dealt either as what is left of the first one or whole. */
+enum deal { DEAL_FIRST, DEAL_WHOLE, DEAL__COUNT };
+
 struct order {
-    uint64_t seed, slots; /* slots of an epoch */
-    uint32_t n;
+    uint64_t seed, first_epoch, epochs;
+    uint64_t slots[DEAL__COUNT]; /* of an epoch */
+    struct slot *left;
+    uint32_t n_left, n;
     struct {
         struct order_corpus is;
-        uint64_t rest; /* slots of this and all later corpora */
+        uint64_t slots[DEAL__COUNT];
+        uint64_t rest[DEAL__COUNT]; /* slots of this and all later corpora */
     } corpora[];
 };
 
-struct order *order_new(uint64_t seed, const struct order_corpus *corpora, uint32_t n)
+struct order *order_new(uint64_t seed, const struct order_corpus *corpora, uint32_t n, uint64_t first_epoch,
+                        uint64_t epochs, const struct slot *left, uint32_t n_left)
 {
     struct order *o = calloc(1, sizeof *o + n * sizeof o->corpora[0]);
     if (o == NULL)
         return NULL;
+    if (n_left > 0 && (o->left = calloc(n_left, sizeof left[0])) == NULL) {
+        free(o);
+        return NULL;
+    }
+    if (n_left > 0)
+        memcpy(o->left, left, n_left * sizeof left[0]);
+    o->n_left = n_left;
     o->seed = seed;
+    o->first_epoch = first_epoch;
+    o->epochs = epochs;
     o->n = n;
     for (uint32_t c = n; c-- > 0;) {
-        o->slots += corpora[c].slots;
         o->corpora[c].is = corpora[c];
-        o->corpora[c].rest = o->slots;
+        o->corpora[c].slots[DEAL_FIRST] = corpora[c].first_slots;
+        o->corpora[c].slots[DEAL_WHOLE] = corpora[c].slots;
+        for (int d = 0; d < DEAL__COUNT; d++) {
+            o->slots[d] += o->corpora[c].slots[d];
+            o->corpora[c].rest[d] = o->slots[d];
+        }
     }
     return o;
 }
 
 void order_free(struct order *o)
 {
+    if (o == NULL)
+        return;
+    free(o->left);
     free(o);
+}
+
+uint64_t order_slots(const struct order *o)
+{
+    uint64_t whole, all;
+    if (o->epochs == 0)
+        return UINT64_MAX;
+    if (o->first_epoch >= o->epochs)
+        return o->n_left;
+    if (__builtin_mul_overflow(o->epochs - o->first_epoch - 1, o->slots[DEAL_WHOLE], &whole) ||
+        __builtin_add_overflow(whole, o->slots[DEAL_FIRST] + o->n_left, &all))
+        return UINT64_MAX;
+    return all;
 }
 
 uint64_t order_epoch_slots(const struct order *o)
 {
-    return o->slots;
+    return o->slots[DEAL_WHOLE];
+}
+
+/* Where in which epoch a dealt slot is. */
+struct place {
+    enum deal deal;
+    uint64_t epoch, slot, n_slots;
+    uint64_t whole; /* epochs dealt whole before it */
+};
+
+static struct place place_of(const struct order *o, uint64_t slot)
+{
+    uint64_t i = slot - o->n_left, first = o->slots[DEAL_FIRST], n = o->slots[DEAL_WHOLE];
+    if (i < first)
+        return (struct place){DEAL_FIRST, o->first_epoch, i, first, 0};
+    i -= first;
+    return (struct place){DEAL_WHOLE, o->first_epoch + 1 + i / n, i % n, n, i / n};
+}
+
+uint64_t order_epoch(const struct order *o, uint64_t slot)
+{
+    return slot < o->n_left ? o->first_epoch : place_of(o, slot).epoch;
+}
+
+uint64_t order_room(const struct order *o, uint64_t slot)
+{
+    if (slot < o->n_left)
+        return o->n_left - slot;
+    if (slot >= order_slots(o))
+        return 0;
+    struct place p = place_of(o, slot);
+    return p.n_slots - p.slot;
 }
 
 static uint32_t mix(uint32_t x)
@@ -84,38 +151,42 @@ uint64_t order_permute(uint64_t seed, uint32_t corpus, uint32_t pass, uint64_t n
 /* Of an epoch's first i slots, how many are corpus c's, for each c in turn: *left starts as i. Each corpus
  * takes its floor of what those before it left; as a share of a growing number never shrinks, neither does
  * any count, and at the epoch's end all are exact. */
-static uint64_t take_share(const struct order *o, uint32_t c, uint64_t *left)
+static uint64_t take_share(const struct order *o, enum deal deal, uint32_t c, uint64_t *left)
 {
-    uint64_t share = (uint64_t)((unsigned __int128)*left * o->corpora[c].is.slots / o->corpora[c].rest);
+    uint64_t slots = o->corpora[c].slots[deal], rest = o->corpora[c].rest[deal];
+    if (slots == 0)
+        return 0;
+    uint64_t share = (uint64_t)((unsigned __int128)*left * slots / rest);
     *left -= share;
     return share;
 }
 
-uint64_t order_turns(const struct order *o, uint32_t c, uint64_t slot)
+/* Turns of corpus c, from the order's start, before an epoch. */
+static uint64_t turns_before(const struct order *o, const struct place *p, uint32_t c)
 {
-    uint64_t left = slot % o->slots, turns = 0;
-    for (uint32_t i = 0; i <= c; i++)
-        turns = take_share(o, i, &left);
-    return slot / o->slots * o->corpora[c].is.slots + turns;
+    return p->deal == DEAL_FIRST
+               ? 0
+               : o->corpora[c].slots[DEAL_FIRST] + p->whole * o->corpora[c].slots[DEAL_WHOLE];
 }
 
-static void load_block(const struct order *o, struct order_cursor *cur, uint64_t epoch, uint64_t block)
+static void load_block(const struct order *o, struct order_cursor *cur, uint64_t slot)
 {
-    uint64_t start = block * ORDER_BLOCK,
-             end = start + ORDER_BLOCK < o->slots ? start + ORDER_BLOCK : o->slots;
+    struct place p = place_of(o, slot);
+    uint64_t block = p.slot / ORDER_BLOCK, start = block * ORDER_BLOCK,
+             end = start + ORDER_BLOCK < p.n_slots ? start + ORDER_BLOCK : p.n_slots;
     uint64_t left_start = start, left_end = end, turn[ORDER_CORPORA_MAX];
     uint32_t n = 0;
     for (uint32_t c = 0; c < o->n; c++) {
-        turn[c] = take_share(o, c, &left_start);
-        for (uint64_t k = take_share(o, c, &left_end); k > turn[c]; k--)
+        turn[c] = take_share(o, p.deal, c, &left_start);
+        for (uint64_t k = take_share(o, p.deal, c, &left_end); k > turn[c]; k--)
             cur->corpus[n++] = (uint16_t)c;
-        turn[c] += epoch * o->corpora[c].is.slots;
+        turn[c] += turns_before(o, &p, c);
     }
     CHECK(n == end - start);
 
     struct rng rng;
     rng_init(&rng, (struct rng_key){.seed = o->seed ^ DEAL_KEY,
-                                    .pass = (uint32_t)epoch,
+                                    .pass = (uint32_t)p.epoch,
                                     .corpus = (uint32_t)block,
                                     .record = (uint32_t)(block >> 32)});
     for (uint32_t k = n; k > 1; k--) {
@@ -126,20 +197,82 @@ static void load_block(const struct order *o, struct order_cursor *cur, uint64_t
     }
     for (uint32_t k = 0; k < n; k++)
         cur->turn[k] = turn[cur->corpus[k]]++;
-    cur->start = epoch * o->slots + start;
+    cur->start = slot - (p.slot - start);
     cur->n = n;
+}
+
+static void seek(const struct order *o, struct order_cursor *cur, uint64_t slot)
+{
+    if (slot - cur->start >= cur->n)
+        load_block(o, cur, slot);
+}
+
+/* Position k after a corpus's first. */
+static struct order_place walk(const struct order *o, uint32_t c, uint64_t k)
+{
+    const struct order_corpus *is = &o->corpora[c].is;
+    uint64_t at = is->at + k;
+    uint32_t pass = is->pass + (uint32_t)(at / is->records);
+    return (struct order_place){
+        .pass = pass, .at = at % is->records, .pass_seed = pass == is->pass ? is->pass_seed : o->seed};
 }
 
 void order_get(const struct order *o, struct order_cursor *cur, uint64_t slot, struct slot *ret)
 {
-    if (slot - cur->start >= cur->n) {
-        uint64_t in_epoch = slot % o->slots;
-        load_block(o, cur, slot / o->slots, in_epoch / ORDER_BLOCK);
+    if (slot < o->n_left) {
+        *ret = o->left[slot];
+        return;
     }
+    seek(o, cur, slot);
     uint32_t c = cur->corpus[slot - cur->start];
-    uint64_t turn = cur->turn[slot - cur->start];
+    struct order_place at = walk(o, c, cur->turn[slot - cur->start]);
     const struct order_corpus *is = &o->corpora[c].is;
-    ret->corpus = c;
-    ret->pass = (uint32_t)(turn / is->records);
-    ret->record = order_permute(o->seed, is->hash, ret->pass, is->records, turn % is->records);
+    *ret = (struct slot){.corpus = c,
+                         .pass = at.pass,
+                         .record = order_permute(at.pass_seed, is->hash, at.pass, is->records, at.at)};
+}
+
+/* Turns that corpora have had, in the epoch at hand, before a place in it: whole blocks by their shares, and
+ * what lies before it in its own block by counting. */
+static void count_turns(const struct order *o, struct order_cursor *cur, uint64_t slot, const struct place *p,
+                        uint64_t *ret)
+{
+    uint32_t into = (uint32_t)(p->slot % ORDER_BLOCK);
+    uint64_t left = p->slot - into;
+    for (uint32_t c = 0; c < o->n; c++)
+        ret[c] = take_share(o, p->deal, c, &left);
+    if (into > 0)
+        seek(o, cur, slot);
+    for (uint32_t k = 0; k < into; k++)
+        ret[cur->corpus[k]]++;
+}
+
+void order_where(const struct order *o, struct order_cursor *cur, uint64_t slot, uint64_t *ret_epoch,
+                 struct order_place *ret)
+{
+    uint64_t turns[ORDER_CORPORA_MAX] = {0};
+    struct place p = {DEAL_FIRST, o->first_epoch, 0, o->slots[DEAL_FIRST], 0};
+    if (slot >= o->n_left) {
+        p = place_of(o, slot);
+        count_turns(o, cur, slot, &p, turns);
+    }
+    for (uint32_t c = 0; c < o->n; c++) {
+        ret[c] = walk(o, c, turns_before(o, &p, c) + turns[c]);
+        ret[c].left = o->corpora[c].slots[p.deal] - turns[c];
+    }
+    *ret_epoch = p.epoch;
+}
+
+void order_turns(const struct order *o, struct order_cursor *cur, uint64_t slot, uint64_t *ret)
+{
+    for (uint32_t c = 0; c < o->n; c++)
+        ret[c] = 0;
+    if (slot > o->n_left) {
+        struct place p = place_of(o, slot);
+        count_turns(o, cur, slot, &p, ret);
+        for (uint32_t c = 0; c < o->n; c++)
+            ret[c] += turns_before(o, &p, c);
+    }
+    for (uint32_t i = 0; i < o->n_left && i < slot; i++)
+        ret[o->left[i].corpus]++;
 }

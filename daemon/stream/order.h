@@ -1,12 +1,14 @@
 /* order - which record comes next: slot number -> (corpus, pass, record), in O(1), with nothing shuffled in
  * memory.
  *
- * An epoch has sum(round(repeat * records)) slots. They are dealt to the corpora exactly: of the first i
- * slots corpus c gets a share that never strays by more than the number of corpora from i * its weight, and
- * inside each block of ORDER_BLOCK slots the turns are shuffled by a seeded permutation. The k-th turn of a
- * corpus, counted from the stream's start, is position k % records of its pass k / records; a pass visits
- * every record once, in an order given by a seeded bijection (a Feistel network over the next power of four,
- * walked until it lands inside).
+ * An order begins with slots that are given to it (what was left over of the order before), goes on with the
+ * rest of an epoch and then with whole epochs. A whole epoch has sum(round(repeat * records)) slots. They are
+ * dealt to the corpora exactly: of the first i slots corpus c gets a share that never strays by more than the
+ * number of corpora from i * its weight, and inside each block of ORDER_BLOCK slots the turns are shuffled by
+ * a seeded permutation. The k-th turn of a corpus that begins at position `at` of pass `pass` is position
+ * (at + k) % records of pass + (at + k) / records; a pass visits every record once, in an order given by a
+ * seeded bijection (a Feistel network over the next power of four, walked until it lands inside). Slots that
+ * are given take no turns.
  *
  * Threads: an order is immutable; any. An order_cursor belongs to one thread.
  */
@@ -19,37 +21,71 @@
 #define ORDER_CORPORA_MAX 1024
 
 struct order_corpus {
-    uint32_t hash;    /* of its name, see rng.h */
-    uint64_t records; /* 1..2^32 - 1 */
-    uint64_t slots;   /* an epoch */
+    uint32_t hash;        /* of its name, see rng.h */
+    uint64_t records;     /* 1..2^32 - 1 */
+    uint64_t slots;       /* a whole epoch */
+    uint64_t first_slots; /* in the epoch that the order begins in */
+    uint32_t pass;        /* where its first turn is: this pass, */
+    uint64_t at;          /* this position; 0..records */
+    uint64_t pass_seed;   /* of the pass it begins in; later ones have the order's seed */
+};
+
+/* What of a record: of its `of` parts those from..to; to == 0: all of it. The parts of a dialogue are its
+ * (instruction, response) pairs, those of a text its tokens. Where a record has another number of them now
+ * (another tokenizer), the piece is taken in proportion. */
+struct piece {
+    uint32_t from, to, of;
+    uint32_t part; /* rng_key.part of its first document */
 };
 
 struct slot {
     uint32_t corpus; /* index */
     uint32_t pass;
     uint64_t record;
+    struct piece piece; /* of a dealt slot: all of it */
 };
 
 struct order;
 
-/* order_new - n in 1..ORDER_CORPORA_MAX, slots >= 1 each. */
-struct order *order_new(uint64_t seed, const struct order_corpus *corpora, uint32_t n); /* NULL: no memory */
+/* order_new
+ * corpora:  n in 1..ORDER_CORPORA_MAX; slots >= 1 each.   first_epoch: the epoch that it begins in.
+ * epochs:   in all, counted from epoch 0; 0: for ever.   left: what comes first, n_left of them, copied. */
+struct order *order_new(uint64_t seed, const struct order_corpus *corpora, uint32_t n, uint64_t first_epoch,
+                        uint64_t epochs, const struct slot *left, uint32_t n_left); /* NULL: no memory */
 void order_free(struct order *o);
-uint64_t order_epoch_slots(const struct order *o);
+
+uint64_t order_slots(const struct order *o);       /* in all; UINT64_MAX: for ever */
+uint64_t order_epoch_slots(const struct order *o); /* of a whole epoch */
+/* order_epoch - the one that a slot is in; those left over are in the one that the order begins in. */
+uint64_t order_epoch(const struct order *o, uint64_t slot);
+/* order_room - how many slots from this one on belong together: to the end of those left over, of the epoch,
+ * or of all, whichever is next. 0: the order has ended. */
+uint64_t order_room(const struct order *o, uint64_t slot);
 
 /* order_get - the slot number `slot`; a walk through neighbouring slots is fast: the cursor keeps the block
- * at hand. Zero a cursor before its first use. */
+ * at hand. Zero a cursor before its first use with an order. */
 struct order_cursor {
-    uint64_t start; /* first slot of the block at hand, over all epochs */
+    uint64_t start; /* first slot of the block at hand */
     uint32_t n;     /* its slots; 0: none at hand */
     uint16_t corpus[ORDER_BLOCK];
-    uint64_t turn[ORDER_BLOCK]; /* of that corpus, from the stream's start */
+    uint64_t turn[ORDER_BLOCK]; /* of that corpus, from the order's start */
 };
 void order_get(const struct order *o, struct order_cursor *cur, uint64_t slot, struct slot *ret);
 
-/* order_turns - how many turns corpus c has had before a slot; exact at an epoch's and a block's start,
- * elsewhere off by less than ORDER_BLOCK. */
-uint64_t order_turns(const struct order *o, uint32_t c, uint64_t slot);
+/* order_where - where each corpus stands before slot `slot`, which is at most order_slots: ret[n of
+ * order_new]. *ret_epoch: the epoch that the slot is in; at the end of one it is the next. A pass that has
+ * been read to its end counts as the next one, at 0: nothing of a pass that stands at 0 has been dealt. */
+struct order_place {
+    uint32_t pass;
+    uint64_t at; /* 0..records - 1 */
+    uint64_t pass_seed;
+    uint64_t left; /* turns left in that epoch */
+};
+void order_where(const struct order *o, struct order_cursor *cur, uint64_t slot, uint64_t *ret_epoch,
+                 struct order_place *ret);
+
+/* order_turns - of the slots before `slot`, those left over included, how many are each corpus's: ret[n]. */
+void order_turns(const struct order *o, struct order_cursor *cur, uint64_t slot, uint64_t *ret);
 
 /* order_permute - the bijection itself: position i of n -> record. */
 uint64_t order_permute(uint64_t seed, uint32_t corpus, uint32_t pass, uint64_t n, uint64_t i);

@@ -11,25 +11,16 @@
 /* Goes up when the same configuration gives other bytes than an older release did. */
 #define STREAM_FORMAT 1
 
-static int make_order(struct recipe *r, struct err *reterr)
+static int count_slots(struct recipe *r, struct err *reterr)
 {
     const struct conf_stream *s = r->conf;
-    struct order_corpus *oc = calloc(r->n_corpora, sizeof oc[0]);
-    if (oc == NULL)
-        return err_sys(reterr, -ENOMEM, "stream '%s'", s->name);
+    uint64_t epoch = 0, all;
     for (uint32_t c = 0; c < r->n_corpora; c++) {
-        uint64_t records = corpus_records(r->corpora[c]);
-        double slots = round(s->corpora[c].repeat * (double)records);
-        oc[c] = (struct order_corpus){
-            .hash = r->corpus_hash[c], .records = records, .slots = slots < 1 ? 1 : (uint64_t)slots};
+        double slots = round(s->corpora[c].repeat * (double)corpus_records(r->corpora[c]));
+        r->epoch_slots[c] = slots < 1 ? 1 : (uint64_t)slots;
+        epoch += r->epoch_slots[c];
     }
-    r->order = order_new((uint64_t)s->seed, oc, r->n_corpora);
-    free(oc);
-    if (r->order == NULL)
-        return err_sys(reterr, -ENOMEM, "stream '%s'", s->name);
-    uint64_t epoch = order_epoch_slots(r->order);
-    r->slots = s->epochs == 0 ? UINT64_MAX : epoch * (uint64_t)s->epochs;
-    if (s->epochs != 0 && r->slots / epoch != (uint64_t)s->epochs)
+    if (__builtin_mul_overflow(epoch, (uint64_t)s->epochs, &all))
         return err_set(reterr, ERR_CONFIG,
                        "stream '%s': %lld epochs of %llu samples are too many; use epochs: 0", s->name,
                        (long long)s->epochs, (unsigned long long)epoch);
@@ -67,8 +58,9 @@ int recipe_new(const struct conf *conf, const struct conf_stream *stream, struct
     r->tokenizer = tokenizer_ref(tokenizer);
     r->corpora = calloc(r->n_corpora, sizeof r->corpora[0]);
     r->corpus_hash = calloc(r->n_corpora, sizeof r->corpus_hash[0]);
+    r->epoch_slots = calloc(r->n_corpora, sizeof r->epoch_slots[0]);
     int rc = -ENOMEM;
-    if (r->corpora == NULL || r->corpus_hash == NULL) {
+    if (r->corpora == NULL || r->corpus_hash == NULL || r->epoch_slots == NULL) {
         (void)err_sys(reterr, rc, "stream '%s'", stream->name);
         goto out_fail;
     }
@@ -76,7 +68,7 @@ int recipe_new(const struct conf *conf, const struct conf_stream *stream, struct
         r->corpora[c] = corpora[c];
         r->corpus_hash[c] = (uint32_t)rng_name_hash(stream->corpora[c].corpus);
     }
-    if ((rc = make_order(r, reterr)) != 0 || (rc = make_fingerprint(conf, r, reterr)) != 0)
+    if ((rc = count_slots(r, reterr)) != 0 || (rc = make_fingerprint(conf, r, reterr)) != 0)
         goto out_fail;
     rc = template_compile(stream->template_name, conf->templates, conf->n_templates, tokenizer, &r->template,
                           reterr);
@@ -103,8 +95,8 @@ void recipe_unref(struct recipe *r)
         return;
     template_free(r->template);
     tokenizer_unref(r->tokenizer);
-    order_free(r->order);
     free(r->corpora);
     free(r->corpus_hash);
+    free(r->epoch_slots);
     free(r);
 }

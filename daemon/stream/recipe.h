@@ -1,5 +1,5 @@
-/* recipe - all that the bytes of a stream depend on, ready for use: corpora open, tokenizer loaded, template
- * compiled.
+/* recipe - all that the bytes of a stream depend on but where it begins (order.h), ready for use: corpora
+ * open, tokenizer loaded, template compiled.
  *
  * Immutable and counted: windows being made hold it, so a stream can change its recipe while they end.
  * Threads: any; recipe_unref the last one frees.
@@ -10,7 +10,6 @@
 #include "base/err.h"
 #include "config/conf.h"
 #include "corpus/corpus.h"
-#include "stream/order.h"
 #include "text/template.h"
 #include "text/tokenizer.h"
 
@@ -23,10 +22,9 @@ struct recipe {
     struct corpus **corpora; /* [conf->n_corpora], borrowed */
     uint32_t n_corpora;
     uint32_t *corpus_hash; /* [n_corpora]: what stands for each in random counters */
-    struct order *order;
+    uint64_t *epoch_slots; /* [n_corpora]: its share of an epoch */
     struct tokenizer *tokenizer;
     struct template *template;
-    uint64_t slots; /* in all epochs; UINT64_MAX for ever */
     uint64_t fingerprint;
     atomic_uint refs;
 };

@@ -15,6 +15,7 @@ void stream_free(struct stream *st)
         return;
     ledger_close(st->ledger);
     recipe_unref(st->recipe);
+    order_free(st->order);
     free(st->use);
     free(st);
 }
@@ -68,16 +69,18 @@ static void recall_use(struct stream *st)
         if (i == 0 || q[i].record != q[i - 1].record || q[i].pass != q[i - 1].pass ||
             q[i].corpus != q[i - 1].corpus)
             st->use[q[i].corpus].unusable++;
+    uint64_t turns[ORDER_CORPORA_MAX];
+    order_turns(st->order, &st->cursor, st->planned_slot, turns);
     for (uint32_t c = 0; c < st->recipe->n_corpora; c++)
-        st->use[c].looked_at = order_turns(st->recipe->order, c, st->planned_slot);
+        st->use[c].looked_at = turns[c];
 }
 
 static void check_end(struct stream *st)
 {
     const struct recipe *r = st->recipe;
     uint64_t n = ledger_windows(st->ledger), rows = ledger_first_row(st->ledger, n);
-    bool epoch_done = ledger_first_slot(st->ledger, n) >= order_epoch_slots(r->order);
-    st->ended = ledger_first_slot(st->ledger, n) >= r->slots;
+    bool epoch_done = ledger_first_slot(st->ledger, n) >= order_epoch_slots(st->order);
+    st->ended = ledger_first_slot(st->ledger, n) >= order_slots(st->order);
     if (st->failure.text[0] != '\0')
         return;
     if (epoch_done && rows == 0)
@@ -91,11 +94,26 @@ static void check_end(struct stream *st)
                       (unsigned long long)rows, (long long)r->conf->global_batch);
 }
 
+/* Of a stream that begins at the beginning. */
+static struct order *fresh_order(const struct recipe *r)
+{
+    struct order_corpus corpora[ORDER_CORPORA_MAX];
+    uint64_t seed = (uint64_t)r->conf->seed;
+    for (uint32_t c = 0; c < r->n_corpora; c++)
+        corpora[c] = (struct order_corpus){.hash = r->corpus_hash[c],
+                                           .records = corpus_records(r->corpora[c]),
+                                           .slots = r->epoch_slots[c],
+                                           .first_slots = r->epoch_slots[c],
+                                           .pass_seed = seed};
+    return order_new(seed, corpora, r->n_corpora, 0, (uint64_t)r->conf->epochs, NULL, 0);
+}
+
 int stream_new(struct recipe *r, const char *state_dir, struct stream **ret, struct err *reterr)
 {
     struct stream *st = calloc(1, sizeof *st);
-    if (st == NULL || (st->use = calloc(r->n_corpora, sizeof st->use[0])) == NULL) {
-        free(st);
+    if (st == NULL || (st->use = calloc(r->n_corpora, sizeof st->use[0])) == NULL ||
+        (st->order = fresh_order(r)) == NULL) {
+        stream_free(st);
         return err_sys(reterr, -ENOMEM, "stream '%s'", r->conf->name);
     }
     char folder[PATH_MAX];
@@ -134,7 +152,7 @@ void stream_enter(struct stream *st, const struct window *w)
     }
     for (uint32_t i = 0; i < w->n_slots; i++) {
         struct slot s;
-        order_get(st->recipe->order, &st->cursor, w->first_slot + i, &s);
+        order_get(st->order, &st->cursor, w->first_slot + i, &s);
         st->use[s.corpus].looked_at++;
     }
     for (size_t i = 0; i < w->n_unusable; i++) {
@@ -168,6 +186,16 @@ enum stream_place stream_place(const struct stream *st, uint64_t step, uint64_t 
 const struct recipe *stream_recipe(const struct stream *st)
 {
     return st->recipe;
+}
+
+uint64_t stream_slots(const struct stream *st)
+{
+    return order_slots(st->order);
+}
+
+uint64_t stream_epoch_slots(const struct stream *st)
+{
+    return order_epoch_slots(st->order);
 }
 
 uint64_t stream_known_steps(const struct stream *st)

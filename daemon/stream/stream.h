@@ -15,6 +15,7 @@
 struct stream {
     struct stream *next;
     struct recipe *recipe;
+    struct order *order;
     struct ledger *ledger;
     bool ledger_replaced;
     struct order_cursor cursor;

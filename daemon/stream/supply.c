@@ -148,7 +148,8 @@ static bool start_making(struct supply *s, struct stream *st, uint64_t number, u
                          uint32_t n_slots, uint64_t bytes)
 {
     struct held *h = calloc(1, sizeof *h);
-    struct window_order *o = window_order_new(st->recipe, &st->cursor, number, first_slot, n_slots);
+    struct window_order *o =
+        window_order_new(st->recipe, st->order, &st->cursor, number, first_slot, n_slots);
     if (h == NULL || o == NULL) {
         free(h);
         if (o != NULL)
@@ -312,7 +313,7 @@ static bool make_next(struct supply *s, struct stream *st, enum claim claim)
         claim = CLAIM_STEP; /* the one that the ledger waits for is on its way */
     if (!may_make(s, claim))
         return false;
-    uint32_t n = window_plan(st->recipe, &st->cursor, st->planned_slot, &bytes);
+    uint32_t n = window_plan(st->recipe, st->order, &st->cursor, st->planned_slot, &bytes);
     if (n == 0 || !make_room(s, bytes, claim) ||
         !start_making(s, st, st->planned, st->planned_slot, n, bytes))
         return false;

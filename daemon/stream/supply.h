@@ -82,6 +82,8 @@ struct stream *supply_next(struct supply *s,
 const struct recipe *stream_recipe(const struct stream *st);
 uint64_t stream_steps(const struct stream *st);       /* in all, STREAM_UNKNOWN until the end has been seen */
 uint64_t stream_dropped(const struct stream *st);     /* rows of the last partial step that are not sent */
+uint64_t stream_slots(const struct stream *st);       /* records that it takes; UINT64_MAX: for ever */
+uint64_t stream_epoch_slots(const struct stream *st); /* of them in a whole epoch */
 uint64_t stream_known_steps(const struct stream *st); /* steps that the ledger reaches */
 const char *stream_failure(const struct stream *st);  /* NULL while it goes on */
 const char *

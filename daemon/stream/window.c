@@ -25,17 +25,24 @@ uint64_t window_bytes_likely(uint64_t n_tokens, uint64_t n_slots)
     return n_tokens * (BYTES_PER_TOKEN + sizeof(int32_t)) + n_slots * BYTES_PER_SLOT;
 }
 
-uint32_t window_plan(const struct recipe *r, struct order_cursor *cur, uint64_t first_slot,
-                     uint64_t *ret_bytes)
+/* The one before it, of the same record: what is left over of a record that was split comes piece by piece.
+ */
+static bool same_record(const struct slot *a, const struct slot *b)
 {
-    uint64_t epoch_slots = order_epoch_slots(r->order);
-    uint64_t left = first_slot < r->slots ? epoch_slots - first_slot % epoch_slots : 0;
-    uint64_t bytes = 0, wanted = bytes_wanted(r);
+    return a->corpus == b->corpus && a->pass == b->pass && a->record == b->record;
+}
+
+uint32_t window_plan(const struct recipe *r, const struct order *o, struct order_cursor *cur,
+                     uint64_t first_slot, uint64_t *ret_bytes)
+{
+    uint64_t room = order_room(o, first_slot), bytes = 0, wanted = bytes_wanted(r);
+    struct slot s, last = {.corpus = UINT32_MAX};
     uint32_t n = 0;
-    for (; n < left && n < WINDOW_SLOTS_MAX && (n < WINDOW_SLOTS || bytes < wanted); n++) {
-        struct slot s;
+    for (; n < room && n < WINDOW_SLOTS_MAX && (n < WINDOW_SLOTS || bytes < wanted); n++, last = s) {
         struct corpus_extent e;
-        order_get(r->order, cur, first_slot + n, &s);
+        order_get(o, cur, first_slot + n, &s);
+        if (same_record(&s, &last))
+            continue;
         corpus_get(r->corpora[s.corpus], s.record, &e);
         uint64_t size = e.size <= (uint64_t)r->record_max ? e.size : 0;
         if (n > 0 && bytes + size > WINDOW_BYTES_MAX)
@@ -47,8 +54,8 @@ uint32_t window_plan(const struct recipe *r, struct order_cursor *cur, uint64_t 
     return n;
 }
 
-struct window_order *window_order_new(struct recipe *r, struct order_cursor *cur, uint64_t number,
-                                      uint64_t first_slot, uint32_t n_slots)
+struct window_order *window_order_new(struct recipe *r, const struct order *order, struct order_cursor *cur,
+                                      uint64_t number, uint64_t first_slot, uint32_t n_slots)
 {
     struct window_order *o = calloc(1, sizeof *o);
     struct window *w = calloc(1, sizeof *w);
@@ -64,7 +71,12 @@ struct window_order *window_order_new(struct recipe *r, struct order_cursor *cur
     uint32_t n = 0;
     for (uint32_t i = 0; i < n_slots; i++) {
         struct corpus_extent e;
-        order_get(r->order, cur, first_slot + i, &slots[i].slot);
+        order_get(order, cur, first_slot + i, &slots[i].slot);
+        if (i > 0 && same_record(&slots[i].slot, &slots[i - 1].slot)) {
+            slots[i].read = slots[i - 1].read;
+            slots[i].plain = slots[i - 1].plain;
+            continue;
+        }
         corpus_get(r->corpora[slots[i].slot.corpus], slots[i].slot.record, &e);
         slots[i].plain = e.plain;
         slots[i].read = UINT32_MAX;
@@ -77,7 +89,7 @@ struct window_order *window_order_new(struct recipe *r, struct order_cursor *cur
     w->number = number;
     w->first_slot = first_slot;
     w->n_slots = n_slots;
-    w->epoch = first_slot / order_epoch_slots(r->order);
+    w->epoch = order_epoch(order, first_slot);
     atomic_init(&w->refs, 1);
     o->window = w;
     o->slots = slots;

@@ -1,8 +1,9 @@
 /* window - some consecutive slots of a stream, made into rows: the unit of work and of memory.
  *
  * Where a window ends depends on the index alone (slots and bytes, never on what is inside), it never crosses
- * an epoch, and its rows depend on nothing outside it. So windows are made in any order by any worker, and a
- * stream is simply the rows of window 0, 1, 2, ...: step s is rows [s*G, (s+1)*G).
+ * an epoch or what was left over before it, and its rows depend on nothing outside it. So windows are made in
+ * any order by any worker, and a stream is simply the rows of window 0, 1, 2, ...: step s is rows [s*G,
+ * (s+1)*G).
  *
  * A window holds tokens once, compactly; batches are written from it (feed/frame.h) for any world.
  * Threads: immutable once made; counted, any thread may hold it.
@@ -13,6 +14,7 @@
 #include "corpus/reader.h"
 #include "corpus/record.h"
 #include "position/position.h"
+#include "stream/order.h"
 #include "stream/recipe.h"
 
 #include <stdatomic.h>
@@ -34,9 +36,10 @@ struct window_doc {
     uint32_t first_run, n_runs;     /* position ids, in runs[] */
     uint32_t first_span, n_spans;   /* supervised tokens, in spans[] */
     uint32_t first_block, n_blocks; /* in blocks[] */
-    uint32_t corpus, pass, part;
+    uint32_t corpus, pass;
     uint32_t outcome; /* enum pos_outcome */
     uint64_t record;
+    struct piece piece; /* what it is of the record, so that it can be made again; all of one that was cut */
 };
 
 struct window_row {
@@ -73,8 +76,8 @@ struct window {
 
 /* window_plan - how many slots the window has that starts at first_slot; 0: the stream has ended there.
  * *ret_bytes: memory that it is likely to need while it is made. */
-uint32_t window_plan(const struct recipe *r, struct order_cursor *cur, uint64_t first_slot,
-                     uint64_t *ret_bytes);
+uint32_t window_plan(const struct recipe *r, const struct order *o, struct order_cursor *cur,
+                     uint64_t first_slot, uint64_t *ret_bytes);
 
 /* window_bytes_likely - the same for a window that has been made before. */
 uint64_t window_bytes_likely(uint64_t n_tokens, uint64_t n_slots);
@@ -83,7 +86,8 @@ uint64_t window_bytes_likely(uint64_t n_tokens, uint64_t n_slots);
  * Owner: the caller; window_order_free leaves the window alone. */
 struct window_slot {
     struct slot slot;
-    uint32_t read; /* index into reads; UINT32_MAX: larger than record_max, not read */
+    uint32_t read; /* index into reads, pieces of one record share it; UINT32_MAX: larger than record_max, not
+                      read */
     bool plain;    /* see corpus_extent */
 };
 
@@ -93,8 +97,8 @@ struct window_order {
     struct fetch fetch;
     void *arg; /* the caller's */
 };
-struct window_order *window_order_new(struct recipe *r, struct order_cursor *cur, uint64_t number,
-                                      uint64_t first_slot, uint32_t n_slots);
+struct window_order *window_order_new(struct recipe *r, const struct order *o, struct order_cursor *cur,
+                                      uint64_t number, uint64_t first_slot, uint32_t n_slots);
 void window_order_free(struct window_order *o); /* NULL is fine */
 
 struct window *window_ref(struct window *w);

@@ -19,6 +19,7 @@
 struct fake_plan {
     const char *name;
     uint64_t steps;    /* UINT64_MAX: for ever */
+    uint64_t slots;    /* 0: for ever */
     uint64_t released; /* steps from here on stay pending */
     uint64_t dropped;
     const char *failure;
@@ -230,6 +231,11 @@ const struct recipe *stream_recipe(const struct stream *st)
 uint64_t stream_steps(const struct stream *st)
 {
     return st->plan->end_seen ? st->plan->steps : STREAM_UNKNOWN;
+}
+
+uint64_t stream_slots(const struct stream *st)
+{
+    return st->plan->slots > 0 ? st->plan->slots : UINT64_MAX;
 }
 
 uint64_t stream_dropped(const struct stream *st)

@@ -56,7 +56,6 @@ static inline void fixture_stream(struct fixture *x, uint32_t i, const char *nam
         .corpora = x->corpora,
         .n_corpora = 2,
         .tokenizer = x->tokenizer,
-        .slots = UINT64_MAX,
     };
     x->recipes[i] = &x->recipe[i];
     x->setup.n_recipes = i + 1;

@@ -105,7 +105,7 @@ static void world_whose_batches_are_too_large_is_refused(void **state)
 static void step_past_the_end_is_refused_whenever_the_end_shows(void **state)
 {
     struct fixture *x = *state;
-    x->recipe[0].slots = 8 * 30; /* of which two thirds come to be rows */
+    fake_plans[0].slots = 8 * 30; /* of which two thirds come to be rows */
     fixture_start(x);
     void *d = fixture_dealer(x);
     struct got g;
