@@ -7,6 +7,7 @@
 #include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 static void command_commands(struct request *q);
@@ -91,7 +92,7 @@ static const struct command commands[] = {
 };
 #define N_COMMANDS (sizeof commands / sizeof *commands)
 
-static const char *const argument_type_names[] = {"text", "uint", "bool"};
+static const char *const argument_type_names[] = {"text", "uint", "bool", "list"};
 
 /* ---- the reply ---- */
 
@@ -106,15 +107,34 @@ static void reply_begin(struct request *q, bool ok)
 
 void request_fail(struct request *q, const char *code, const char *fmt, ...)
 {
-    char text[2048];
+    char *text = NULL;
     va_list ap;
     va_start(ap, fmt);
-    (void)vsnprintf(text, sizeof text, fmt, ap);
+    const int n = vasprintf(&text, fmt, ap);
     va_end(ap);
     q->failed = true;
     reply_begin(q, false);
     ctl_put_text(&q->reply, "code", code);
-    ctl_put_text(&q->reply, "error", text);
+    if (n >= 0)
+        ctl_put_text(&q->reply, "error", text);
+    else
+        q->reply.rc = -ENOMEM;
+    free(n >= 0 ? text : NULL);
+}
+
+void request_tell(struct request *q, const char *what, uint64_t done, uint64_t all)
+{
+    struct ctl_writer *w = &q->news;
+    ctl_fini(w);
+    ctl_init(w);
+    ctl_put_map(w, NULL);
+    ctl_put_uint(w, "version", CTL_VERSION);
+    ctl_put_map(w, "progress");
+    ctl_put_text(w, "what", what);
+    ctl_put_uint(w, "done", done);
+    ctl_put_uint(w, "all", all);
+    ctl_put_end(w);
+    ctl_put_end(w);
 }
 
 int request_seal(struct request *q)
@@ -127,7 +147,13 @@ int request_seal(struct request *q)
 
 void request_fini(struct request *q)
 {
+    for (unsigned i = 0; i < ARGUMENTS_MAX; i++) {
+        for (uint32_t k = 0; k < q->arguments[i].n; k++)
+            free(q->arguments[i].list[k]);
+        free(q->arguments[i].list);
+    }
     ctl_fini(&q->reply);
+    ctl_fini(&q->news);
 }
 
 /* ---- the request ---- */
@@ -145,35 +171,81 @@ static void fail_command(struct request *q, const struct token *name)
                  near != NULL ? " (did you mean '" : "", near != NULL ? near : "", near != NULL ? "'?)" : "");
 }
 
-static bool take_argument(struct request *q, unsigned i, const struct token *value)
+static bool fail_value(struct request *q, const struct argument *a)
 {
-    const struct argument *a = &q->command->arguments[i];
-    if (a->type == ARGUMENT_TEXT && value->kind == TOKEN_STR) {
-        if (value->size > MSG_NAME_MAX || memchr(value->data, 0, value->size) != NULL) {
-            request_fail(q, "bad-argument", "%s: argument '%s': at most %d bytes, none of them NUL",
-                         q->command->name, a->name, MSG_NAME_MAX);
-            return false;
-        }
-        memcpy(q->arguments[i].text, value->data, value->size);
-        q->arguments[i].text[value->size] = '\0';
-        return true;
-    }
-    if (a->type == ARGUMENT_UINT && value->kind == TOKEN_UINT && value->number >= a->min &&
-        value->number <= a->max) {
-        q->arguments[i].number = value->number;
-        return true;
-    }
-    if (a->type == ARGUMENT_BOOL && value->kind == TOKEN_BOOL) {
-        q->arguments[i].number = value->number;
-        return true;
-    }
+    const uint64_t bytes = a->type == ARGUMENT_LIST ? ARGUMENT_BYTES_MAX : a->max > 0 ? a->max : MSG_NAME_MAX;
     if (a->type == ARGUMENT_UINT)
         request_fail(q, "bad-argument", "%s: argument '%s' is a number, %" PRIu64 " to %" PRIu64,
                      q->command->name, a->name, a->min, a->max);
+    else if (a->type == ARGUMENT_BOOL)
+        request_fail(q, "bad-argument", "%s: argument '%s' is a bool", q->command->name, a->name);
+    else if (a->type == ARGUMENT_TEXT)
+        request_fail(q, "bad-argument",
+                     "%s: argument '%s' is a text of at most %" PRIu64 " bytes, none of them NUL",
+                     q->command->name, a->name, bytes);
     else
-        request_fail(q, "bad-argument", "%s: argument '%s' is a %s", q->command->name, a->name,
-                     argument_type_names[a->type]);
+        request_fail(q, "bad-argument",
+                     "%s: argument '%s' is a list of %" PRIu64 " to %" PRIu64
+                     " texts, each of at most %" PRIu64 " bytes, none of them NUL",
+                     q->command->name, a->name, a->min, a->max, bytes);
     return false;
+}
+
+/* One more text of an argument. */
+static bool take_text(struct request *q, unsigned i, const struct token *value, uint64_t max)
+{
+    if (value->kind != TOKEN_STR || value->size > max || memchr(value->data, 0, value->size) != NULL)
+        return fail_value(q, &q->command->arguments[i]);
+    char *text = strndup(value->data, value->size);
+    if (text == NULL) {
+        q->reply.rc = -ENOMEM;
+        return false;
+    }
+    q->arguments[i].list[q->arguments[i].n++] = text;
+    return true;
+}
+
+static bool take_texts(struct request *q, unsigned i, struct token_cursor value)
+{
+    const struct argument *a = &q->command->arguments[i];
+    struct token list = {.number = 1}, text;
+    uint64_t max = a->max > 0 ? a->max : MSG_NAME_MAX;
+    if (a->type == ARGUMENT_LIST) {
+        (void)token_next(&value, &list);
+        if (list.kind != TOKEN_ARRAY || list.number < a->min || list.number > a->max)
+            return fail_value(q, a);
+        max = ARGUMENT_BYTES_MAX;
+    }
+    q->arguments[i].list = calloc(list.number + 1, sizeof q->arguments[i].list[0]);
+    if (q->arguments[i].list == NULL) {
+        q->reply.rc = -ENOMEM;
+        return false;
+    }
+    for (uint64_t n = list.number; n > 0; n--)
+        if (!token_next(&value, &text) || !take_text(q, i, &text, max))
+            return false;
+    if (a->type == ARGUMENT_TEXT)
+        q->arguments[i].text = q->arguments[i].list[0];
+    return true;
+}
+
+static bool take_argument(struct request *q, unsigned i, struct token_cursor at)
+{
+    const struct argument *a = &q->command->arguments[i];
+    struct token value = {0};
+    if (q->arguments[i].given) {
+        request_fail(q, "bad-argument", "%s: argument '%s' is there twice", q->command->name, a->name);
+        return false;
+    }
+    q->arguments[i].given = true;
+    if (a->type == ARGUMENT_TEXT || a->type == ARGUMENT_LIST)
+        return take_texts(q, i, at);
+    (void)token_next(&at, &value);
+    if (a->type == ARGUMENT_UINT ? value.kind != TOKEN_UINT || value.number < a->min || value.number > a->max
+                                 : value.kind != TOKEN_BOOL)
+        return fail_value(q, a);
+    q->arguments[i].number = value.number;
+    return true;
 }
 
 static bool fail_argument(struct request *q, const struct token *name)
@@ -191,35 +263,32 @@ static bool fail_argument(struct request *q, const struct token *name)
 /* The arguments are a map; `arguments` stands before it. */
 static bool take_arguments(struct request *q, struct token_cursor arguments)
 {
-    bool given[ARGUMENTS_MAX] = {false};
     const struct argument *row = q->command->arguments;
-    for (unsigned i = 0; i < ARGUMENTS_MAX && row[i].name != NULL; i++)
+    for (unsigned i = 0; i < ARGUMENTS_MAX && row[i].name != NULL; i++) {
         q->arguments[i].number = row[i].dflt;
-    struct token map = {.kind = TOKEN_MAP}, name, value;
+        q->arguments[i].text = "";
+    }
+    struct token map = {.kind = TOKEN_MAP}, name;
     if (!ctl_is_nil(arguments) && (!token_next(&arguments, &map) || map.kind != TOKEN_MAP)) {
         request_fail(q, "bad-message", "'arguments' must be a map");
         return false;
     }
     for (uint64_t n = map.number; n > 0; n--) {
-        struct token_cursor after;
         if (!token_next(&arguments, &name) || name.kind != TOKEN_STR) {
             request_fail(q, "bad-message", "the names of arguments must be strings");
             return false;
         }
-        after = arguments;
         unsigned i = 0;
         while (i < ARGUMENTS_MAX && row[i].name != NULL && !token_is(&name, row[i].name))
             i++;
         if (i == ARGUMENTS_MAX || row[i].name == NULL)
             return fail_argument(q, &name);
-        if (!token_next(&arguments, &value) || !take_argument(q, i, &value))
+        if (!take_argument(q, i, arguments))
             return false;
-        given[i] = true;
-        arguments = after;
         (void)token_skip(&arguments); /* the whole message has been walked through before */
     }
     for (unsigned i = 0; i < ARGUMENTS_MAX && row[i].name != NULL; i++)
-        if (row[i].required && !given[i]) {
+        if (row[i].required && !q->arguments[i].given) {
             request_fail(q, "bad-argument", "%s: argument '%s' is missing: %s", q->command->name, row[i].name,
                          row[i].help);
             return false;
@@ -254,6 +323,7 @@ void request_run(struct request *q, const struct control_context *context, const
 {
     *q = (struct request){.context = context};
     ctl_init(&q->reply);
+    ctl_init(&q->news);
     if (size > CTL_REQUEST_MAX) {
         request_fail(q, "bad-message", "a request has at most %d bytes; this one has %zu", CTL_REQUEST_MAX,
                      size);
@@ -270,8 +340,6 @@ void request_run(struct request *q, const struct control_context *context, const
         fail_command(q, &name);
     if (q->command == NULL || !take_arguments(q, ctl_get(message, "arguments")))
         return;
-    if (q->command->access == ACCESS_WRITE)
-        log_info("control: '%s' asked for", q->command->name);
     reply_begin(q, true);
     ctl_put_map(&q->reply, "result");
     q->command->run(q);
@@ -332,6 +400,7 @@ static void command_commands(struct request *q)
 
 static void command_stop(struct request *q)
 {
+    log_info("control: '%s' asked for", q->command->name);
     q->then = q->arguments[0].number ? CONTROL_DRAIN : CONTROL_STOP;
     ctl_put_bool(&q->reply, "stopping", true);
     ctl_put_bool(&q->reply, "drain", q->then == CONTROL_DRAIN);

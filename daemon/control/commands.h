@@ -17,17 +17,20 @@
 #include <stdint.h>
 
 enum access { ACCESS_READ, ACCESS_WRITE };
-enum argument_type { ARGUMENT_TEXT, ARGUMENT_UINT, ARGUMENT_BOOL };
+enum argument_type { ARGUMENT_TEXT, ARGUMENT_UINT, ARGUMENT_BOOL, ARGUMENT_LIST /* of texts */ };
 
 struct argument {
     const char *name;
     enum argument_type type;
     bool required;
-    uint64_t dflt, min, max; /* ARGUMENT_UINT */
+    /* ARGUMENT_UINT: its range; ARGUMENT_TEXT: the most bytes (0: MSG_NAME_MAX); ARGUMENT_LIST: the least and
+     * the most texts, of ARGUMENT_BYTES_MAX bytes each. */
+    uint64_t dflt, min, max;
     const char *help;
 };
 
 #define ARGUMENTS_MAX 8
+#define ARGUMENT_BYTES_MAX 32768
 
 struct request;
 
@@ -43,11 +46,15 @@ struct request {
     const struct control_context *context;
     const struct command *command;
     struct {
+        bool given;
         uint64_t number;
-        char text[MSG_NAME_MAX + 1];
+        const char *text; /* "" where it is not given */
+        char **list;      /* [n]; of a text, too */
+        uint32_t n;
     } arguments[ARGUMENTS_MAX]; /* as in the row */
     struct ctl_writer reply;
     bool failed;
+    struct ctl_writer news;  /* a message that goes before the reply; empty: none */
     enum control_event then; /* what control_wait returns when this is answered; CONTROL_TIMEOUT: nothing */
 
     /* A handler that has to wait sets both: `again` is called until it is true, then the reply is there;
@@ -66,6 +73,10 @@ void request_fini(struct request *q);
 /* request_fail - the reply is an error instead; code is for programs, the words for people. */
 void request_fail(struct request *q, const char *code, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
+
+/* request_tell - how far the work for a request is: a message that its client gets before the reply. Only the
+ * latest one is kept until it goes out. */
+void request_tell(struct request *q, const char *what, uint64_t done, uint64_t all);
 
 /* request_stream - the configuration of the stream that the request names in `argument`; NULL: there is none,
  * and the request has failed. */

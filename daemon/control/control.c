@@ -16,7 +16,7 @@
 #define QUEUE_MAX                                                                                            \
     64                /* messages a client may have on its way, each direction; it loses replies beyond that \
                        */
-#define WAITING_MAX 8 /* requests that wait for a step at one time */
+#define WAITING_MAX 8 /* requests that wait for a step at one time; one more place is kept for a change */
 #define AGAIN_MS 10   /* how often those look */
 #define LINGER_MS 1000
 
@@ -35,7 +35,7 @@ struct waiting {
 struct control {
     const struct control_context *context;
     void *zmq, *socket;
-    struct waiting *waiting[WAITING_MAX];
+    struct waiting *waiting[WAITING_MAX + 1];
     uint32_t n_waiting;
     enum control_event asked; /* CONTROL_TIMEOUT: nothing */
 };
@@ -132,15 +132,21 @@ int control_open(const struct control_context *context, struct control **ret, st
 
 /* ---- requests ---- */
 
+static bool send_message(struct control *c, struct envelope *to, const msgpack_sbuffer *message)
+{
+    if (zmq_send(c->socket, to->peer, to->n_peer, ZMQ_SNDMORE | ZMQ_DONTWAIT) < 0)
+        return false;
+    if (to->delimiter)
+        (void)zmq_send(c->socket, "", 0, ZMQ_SNDMORE | ZMQ_DONTWAIT);
+    return zmq_send(c->socket, message->data, message->size, ZMQ_DONTWAIT) >= 0;
+}
+
 /* A peer that is gone or does not read loses its reply and nothing else: a ROUTER drops what it cannot
  * deliver. */
 static void send_reply(struct control *c, struct envelope *to, struct request *q)
 {
-    if (request_seal(q) == 0 && zmq_send(c->socket, to->peer, to->n_peer, ZMQ_SNDMORE | ZMQ_DONTWAIT) >= 0) {
-        if (to->delimiter)
-            (void)zmq_send(c->socket, "", 0, ZMQ_SNDMORE | ZMQ_DONTWAIT);
-        (void)zmq_send(c->socket, q->reply.buf.data, q->reply.buf.size, ZMQ_DONTWAIT);
-    }
+    if (request_seal(q) == 0)
+        (void)send_message(c, to, &q->reply.buf);
     if (q->then != CONTROL_TIMEOUT)
         c->asked = q->then;
     request_fini(q);
@@ -148,7 +154,8 @@ static void send_reply(struct control *c, struct envelope *to, struct request *q
 
 static void keep_waiting(struct control *c, struct envelope *to, struct request *q)
 {
-    struct waiting *w = c->n_waiting < WAITING_MAX ? malloc(sizeof *w) : NULL;
+    const uint32_t max = WAITING_MAX + (q->command->access == ACCESS_WRITE);
+    struct waiting *w = c->n_waiting < max ? malloc(sizeof *w) : NULL;
     if (w == NULL) {
         q->drop(q);
         request_fail(q, "busy", "%u requests wait for their steps already; try again when one is through",
@@ -191,11 +198,21 @@ static bool receive(struct control *c)
     return true;
 }
 
+static void send_news(struct control *c, struct waiting *w)
+{
+    struct ctl_writer *news = &w->request.news;
+    if (news->rc == 0 && news->buf.size > 0)
+        (void)send_message(c, &w->to, &news->buf);
+    ctl_fini(news);
+    ctl_init(news);
+}
+
 static void look_again(struct control *c)
 {
     for (uint32_t i = 0; i < c->n_waiting;) {
         struct waiting *w = c->waiting[i];
         if (!w->request.again(&w->request)) {
+            send_news(c, w);
             i++;
             continue;
         }

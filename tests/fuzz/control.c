@@ -13,7 +13,10 @@ static void check_arguments(struct request *q)
     for (unsigned i = 0; i < ARGUMENTS_MAX && q->command->arguments[i].name != NULL; i++) {
         const struct argument *a = &q->command->arguments[i];
         if (a->type == ARGUMENT_TEXT)
-            CHECK(memchr(q->arguments[i].text, 0, sizeof q->arguments[i].text) != NULL);
+            CHECK(strlen(q->arguments[i].text) <= (a->max > 0 ? a->max : MSG_NAME_MAX));
+        else if (a->type == ARGUMENT_LIST)
+            for (uint32_t n = 0; n < q->arguments[i].n; n++)
+                CHECK(strlen(q->arguments[i].list[n]) <= ARGUMENT_BYTES_MAX);
         else if (a->type == ARGUMENT_UINT)
             CHECK(q->arguments[i].number >= a->min && q->arguments[i].number <= a->max);
         else
