@@ -1,5 +1,7 @@
 #include "config/conf.h"
 
+#include "base/err.h"
+#include "config/field.h"
 #include "config/schema.h"
 #include "config/value.h"
 
@@ -30,23 +32,20 @@ const struct conf_corpus *conf_find_corpus(const struct conf *c, const char *nam
     return NULL;
 }
 
-static const void *at(const void *group, size_t offset)
+static const struct key *rows_of(const char *list)
 {
-    return (const char *)group + offset;
-}
-
-static uint32_t count_of(const struct key *k, const void *group)
-{
-    return *(const uint32_t *)at(group, k->count_offset);
+    const struct key *k = schema_keys;
+    while (strcmp(k->name, list) != 0)
+        k++;
+    return k->of;
 }
 
 static void free_group(const struct key *rows, const void *group)
 {
     for (const struct key *k = rows; k->name != NULL; k++) {
-        const void *field = at(group, k->offset);
+        const void *field = field_at(k, group);
         char **texts;
         struct conf_special *ids;
-        char *items;
         switch (k->type) {
         case KEY_TEXT:
         case KEY_NAME:
@@ -56,13 +55,13 @@ static void free_group(const struct key *rows, const void *group)
             break;
         case KEY_PATHS:
             texts = *(char **const *)field;
-            for (uint32_t i = 0; i < count_of(k, group); i++)
+            for (uint32_t i = 0; i < field_count(k, group); i++)
                 free(texts[i]);
             free(texts);
             break;
         case KEY_IDS:
             ids = *(struct conf_special *const *)field;
-            for (uint32_t i = 0; i < count_of(k, group); i++)
+            for (uint32_t i = 0; i < field_count(k, group); i++)
                 free(ids[i].piece);
             free(ids);
             break;
@@ -70,10 +69,9 @@ static void free_group(const struct key *rows, const void *group)
             free_group(k->of, field);
             break;
         case KEY_LIST:
-            items = *(char *const *)field;
-            for (uint32_t i = 0; i < count_of(k, group); i++)
-                free_group(k->of, items + i * k->size);
-            free(items);
+            for (uint32_t i = 0; i < field_count(k, group); i++)
+                free_group(k->of, field_item(k, group, i));
+            free(*(void *const *)field);
             break;
         default:
             break;
@@ -81,29 +79,43 @@ static void free_group(const struct key *rows, const void *group)
     }
 }
 
+struct conf *conf_ref(const struct conf *c)
+{
+    struct conf *mine = (struct conf *)c;
+    CHECK(__atomic_fetch_add(&mine->refs, 1, __ATOMIC_RELAXED) > 0);
+    return mine;
+}
+
 void conf_free(struct conf *c)
 {
-    if (c == NULL)
+    if (c == NULL || __atomic_sub_fetch(&c->refs, 1, __ATOMIC_ACQ_REL) > 0)
         return;
     free_group(schema_keys, c);
     free(c->path);
     free(c);
 }
 
-/* has_value - is there anything to show? */
-static bool has_value(const struct key *k, const void *group)
+int conf_corpus_copy(const struct conf_corpus *from, struct conf_corpus *ret)
 {
-    switch (k->type) {
-    case KEY_TEXT:
-    case KEY_NAME:
-    case KEY_PATH:
-    case KEY_ENDPOINT:
-        return *(const char *const *)at(group, k->offset) != NULL;
-    case KEY_IDS:
-        return count_of(k, group) > 0;
-    default:
-        return true;
+    struct conf_corpus c = {.format = from->format};
+    bool whole =
+        (c.name = strdup(from->name)) != NULL && (c.paths = calloc(from->n_paths, sizeof *c.paths)) != NULL;
+    for (uint32_t i = 0; whole && i < from->n_paths; i++, c.n_paths++)
+        whole = (c.paths[i] = strdup(from->paths[i])) != NULL;
+    for (int i = 0; whole && i < FIELD__COUNT; i++)
+        whole = from->fields[i] == NULL || (c.fields[i] = strdup(from->fields[i])) != NULL;
+    if (!whole) {
+        conf_corpus_fini(&c);
+        return -ENOMEM;
     }
+    *ret = c;
+    return 0;
+}
+
+void conf_corpus_fini(struct conf_corpus *c)
+{
+    free_group(rows_of("corpora"), c);
+    *c = (struct conf_corpus){0};
 }
 
 struct visitor {
@@ -118,12 +130,11 @@ static int visit_group(const struct visitor *v, const char *prefix, const struct
  */
 static int visit_list(const struct visitor *v, const char *full_name, const struct key *k, const void *group)
 {
-    const char *items = *(const char *const *)at(group, k->offset);
     int rc = 0;
-    for (uint32_t i = 0; rc == 0 && i < count_of(k, group); i++) {
+    for (uint32_t i = 0; rc == 0 && i < field_count(k, group); i++) {
         char *prefix;
-        const void *item = items + i * k->size;
-        const char *name = *(const char *const *)at(item, k->of[0].offset);
+        const void *item = field_item(k, group, i);
+        const char *name = field_name(k, item);
         if (asprintf(&prefix, "%s%s%s.", strcmp(full_name, "streams") == 0 ? "" : full_name,
                      strcmp(full_name, "streams") == 0 ? "" : ".", name) < 0)
             return -ENOMEM;
@@ -141,10 +152,10 @@ static int visit_group(const struct visitor *v, const char *prefix, const struct
         if (asprintf(&name, "%s%s%s", prefix, k->name, k->type == KEY_GROUP ? "." : "") < 0)
             return -ENOMEM;
         if (k->type == KEY_GROUP)
-            rc = visit_group(v, name, k->of, at(group, k->offset));
+            rc = visit_group(v, name, k->of, field_at(k, group));
         else if (k->type == KEY_LIST)
             rc = visit_list(v, name, k, group);
-        else if (has_value(k, group))
+        else if (field_is_set(k, group))
             rc = v->value(v->arg, name, k, group);
         free(name);
     }
@@ -191,14 +202,6 @@ static int print_canonical(void *arg, const char *full_name, const struct key *k
     value_print(k, group, true, f);
     fputc('\n', f);
     return 0;
-}
-
-static const struct key *rows_of(const char *list)
-{
-    const struct key *k = schema_keys;
-    while (strcmp(k->name, list) != 0)
-        k++;
-    return k->of;
 }
 
 static int print_all(const struct visitor *v, const struct conf *c, const struct conf_stream *s)

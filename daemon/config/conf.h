@@ -1,7 +1,8 @@
 /* conf - the configuration as the daemon uses it: plain data, immutable once loaded.
  *
  * file.h fills it from YAML by the table in schema.h; every name, range, default and help text stands there.
- * Owner:   whoever called conf_load; conf_free frees all of it.   Threads: any may read.
+ * Owner:   counted references: conf_load and its like return the first, conf_ref takes one more, conf_free
+ *          gives one back; the last frees all of it.   Threads: any, all of it.
  */
 #ifndef SKIPALIGN_CONFIG_CONF_H
 #define SKIPALIGN_CONFIG_CONF_H
@@ -92,6 +93,8 @@ struct conf_stream {
 };
 
 struct conf {
+    uint32_t
+        refs;   /* not atomic_uint: the C++ shims read this header; conf_ref and conf_free alone touch it */
     char *path; /* of the file */
     char *state_dir;
     int64_t workers, memory, record_max;
@@ -113,7 +116,13 @@ extern const char *const io_kind_names[IO__COUNT], *const corpus_format_names[FO
                                                                        *const last_step_names[LAST__COUNT];
 
 const struct conf_corpus *conf_find_corpus(const struct conf *c, const char *name); /* NULL: none */
-void conf_free(struct conf *c);                                                     /* NULL is fine */
+
+struct conf *conf_ref(const struct conf *c);
+void conf_free(struct conf *c); /* NULL is fine */
+
+/* conf_corpus_copy - all of it.   Errors: -ENOMEM.   Owner: the caller: conf_corpus_fini(ret). */
+int conf_corpus_copy(const struct conf_corpus *from, struct conf_corpus *ret);
+void conf_corpus_fini(struct conf_corpus *c); /* zeroed ones are fine */
 
 /* conf_visit - every value with its full name, as `skipalignctl config` shows it: "workers", "feed.listen",
  * "corpora.tulu.format", "chat.positions.max_position" (a stream's keys begin with its name). Texts as they

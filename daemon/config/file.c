@@ -468,6 +468,8 @@ int conf_parse(const char *path, const char *text, size_t size, struct conf **re
     struct walk w = {0};
     const char *slash = strrchr(path, '/');
     struct conf *c = calloc(1, sizeof *c);
+    if (c != NULL)
+        c->refs = 1;
     report_init(&w.report, path);
     /* libyaml takes a byte order mark for a column, and what stands below it for less indented. */
     if (size >= 3 && memcmp(text, "\xef\xbb\xbf", 3) == 0) {

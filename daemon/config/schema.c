@@ -23,17 +23,17 @@ static const char *const system_place_names[] = {"before", "first_user", "last_u
 /* A row is a few lines, which clang-format would make a dozen. */
 /* clang-format off */
 static const struct key feed_keys[] = {
-    {.name = "listen", .type = KEY_ENDPOINT, IN(conf, feed_listen), RANGE(0, 256),
+    {.name = "listen", .type = KEY_ENDPOINT, .restart = true, IN(conf, feed_listen), RANGE(0, 256),
      .dflt = "tcp://127.0.0.1:5757",
      .help = "door for the client libraries: credits, acknowledgement, resume (ROUTER)"},
-    {.name = "subscribe", .type = KEY_ENDPOINT, IN(conf, feed_subscribe), RANGE(0, 256),
+    {.name = "subscribe", .type = KEY_ENDPOINT, .restart = true, IN(conf, feed_subscribe), RANGE(0, 256),
      .dflt = "tcp://127.0.0.1:5758",
      .help = "door for any SUB socket that subscribes to STREAM/WORLD/RANK/STEP/ (XPUB)"},
     {0},
 };
 
 static const struct key control_keys[] = {
-    {.name = "listen", .type = KEY_ENDPOINT, IN(conf, control_listen), RANGE(0, 256),
+    {.name = "listen", .type = KEY_ENDPOINT, .restart = true, IN(conf, control_listen), RANGE(0, 256),
      .dflt = "ipc:///run/skipalign/control",
      .help = "where skipalignctl reaches the daemon"},
     {0},
@@ -169,21 +169,21 @@ static const struct key stream_keys[] = {
 };
 
 const struct key schema_keys[] = {
-    {.name = "state_dir", .type = KEY_PATH, IN(conf, state_dir), RANGE(1, PATH_BYTES),
+    {.name = "state_dir", .type = KEY_PATH, .restart = true, IN(conf, state_dir), RANGE(1, PATH_BYTES),
      .dflt = "/var/lib/skipalign",
      .help = "folder for indexes and ledgers; it can be made again from the corpora"},
-    {.name = "workers", .type = KEY_INT, IN(conf, workers), RANGE(1, 256), .unit = "threads", .dflt = "2",
+    {.name = "workers", .type = KEY_INT, .restart = true, IN(conf, workers), RANGE(1, 256), .unit = "threads", .dflt = "2",
      .help = "threads that render, tokenise and pack"},
-    {.name = "memory", .type = KEY_BYTES, IN(conf, memory), RANGE(32 * MIB, 1024 * GIB), .dflt = "192MiB",
+    {.name = "memory", .type = KEY_BYTES, .restart = true, IN(conf, memory), RANGE(32 * MIB, 1024 * GIB), .dflt = "192MiB",
      .help = "bound for batches made and being made; indexes come on top, about 8 bytes a record"},
     {.name = "record_max", .type = KEY_BYTES, .batches = true, IN(conf, record_max), RANGE(KIB, GIB),
      .dflt = "16MiB",
      .help = "a larger record is not read but quarantined"},
-    {.name = "io", .type = KEY_CHOICE, IN(conf, io), CHOICES(io_kind_names), .dflt = "auto",
+    {.name = "io", .type = KEY_CHOICE, .restart = true, IN(conf, io), CHOICES(io_kind_names), .dflt = "auto",
      .help = "how files are read; auto: io_uring, or pread where the kernel refuses it"},
-    {.name = "feed", .type = KEY_GROUP, .of = feed_keys,
+    {.name = "feed", .type = KEY_GROUP, .restart = true, .of = feed_keys,
      .help = "doors for trainers; \"\" shuts one"},
-    {.name = "control", .type = KEY_GROUP, .of = control_keys,
+    {.name = "control", .type = KEY_GROUP, .restart = true, .of = control_keys,
      .help = "the door for skipalignctl"},
     {.name = "corpora", .type = KEY_LIST, .batches = true, IN(conf, corpora), COUNT(conf, n_corpora),
      .size = sizeof(struct conf_corpus), RANGE(1, 1024), .of = corpus_keys,

@@ -37,6 +37,7 @@ struct key {
     enum key_type type;
     bool optional;       /* absent is fine and leaves NULL or 0, where there is no default either */
     bool batches;        /* what a stream sends depends on it */
+    bool restart;        /* a running daemon cannot take a change of it */
     bool shown;          /* the example file sets it; the others stand there as comments */
     size_t offset;       /* in the struct of its group */
     size_t count_offset; /* counted types: where the uint32_t count is */
@@ -66,6 +67,7 @@ void schema_print_bytes(int64_t bytes, FILE *f); /* in the largest unit that lea
  * people. Errors: -errno of the write. */
 int schema_print_example(FILE *f);
 int schema_print_keys(FILE *f);
-int schema_print_keys_json(FILE *f); /* [{key, type, range, default, unit, help, required, batches}] */
+int schema_print_keys_json(
+    FILE *f); /* [{key, type, range, default, unit, help, required, batches, restart}] */
 
 #endif

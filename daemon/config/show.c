@@ -139,12 +139,14 @@ static void print_key(void *arg, const char *full_name, const struct key *k)
         fprintf(f, ", default %s", k->dflt);
     else if (k->type != KEY_GROUP)
         fputs(k->optional ? ", optional" : ", required", f);
-    fprintf(f, ")%s\n    %s\n", k->batches ? " *" : "", k->help);
+    fprintf(f, ")%s%s\n    %s\n", k->batches ? " *" : "", k->restart ? " !" : "", k->help);
 }
 
 int schema_print_keys(FILE *f)
 {
     schema_visit(print_key, f);
-    fputs("\n* what a stream sends depends on it\n", f);
+    fputs("\n* what a stream sends depends on it\n! a change takes a restart; every other key changes while "
+          "the daemon runs\n",
+          f);
     return written(f);
 }

@@ -172,7 +172,7 @@ static void test_the_list_of_keys_has_all(void **state)
     schema_visit(find_in_text, text);
     assert_non_null(strstr(
         text, "streams[].positions.sampler (choice, sorted, sequential, even or pinned, default sorted)"));
-    assert_non_null(strstr(text, "memory (size, 32MiB..1024GiB, default 192MiB)\n"));
+    assert_non_null(strstr(text, "memory (size, 32MiB..1024GiB, default 192MiB) !\n"));
     assert_non_null(strstr(text, "streams[].seq_len (whole number, 1..16777216 tokens, required) *\n"));
     free(text);
 }
@@ -185,7 +185,8 @@ static void test_programs_get_the_keys_as_json(void **state)
         strstr(text, "{\"key\": \"feed.listen\", \"type\": \"ZeroMQ endpoint\", \"range\": "
                      "\"tcp://HOST:PORT, ipc://PATH or \\\"\\\"\", \"default\": \"tcp://127.0.0.1:5757\", "
                      "\"unit\": null, \"help\": "));
-    assert_non_null(strstr(text, "\"help\": \"length of a row\", \"required\": true, \"batches\": true}"));
+    assert_non_null(strstr(text, "\"help\": \"length of a row\", \"required\": true, \"batches\": true, \"restart\": false}"));
+    assert_non_null(strstr(text, "\"required\": false, \"batches\": false, \"restart\": true}"));
     assert_int_equal(text[0], '[');
     free(text);
 }
