@@ -38,3 +38,30 @@ uint32_t fit_pairs(const uint32_t *block_tokens, uint32_t n_blocks, uint32_t fir
         b += 2;
     return b > first ? (b - first) / 2 : 1;
 }
+
+struct piece fit_piece(struct piece p, uint32_t n)
+{
+    if (p.to == 0)
+        return (struct piece){.to = n, .of = n, .part = p.part};
+    return (struct piece){.from = (uint32_t)((uint64_t)p.from * n / p.of),
+                          .to = (uint32_t)((uint64_t)p.to * n / p.of),
+                          .of = n,
+                          .part = p.part};
+}
+
+/* Where a place in the whole is in tokens from..to of it, or their nearer end. */
+static uint32_t within(uint32_t place, uint32_t from, uint32_t to)
+{
+    return place <= from ? 0 : place < to ? place - from : to - from;
+}
+
+struct document fit_tokens(const struct document *text, uint32_t from, uint32_t to,
+                           struct text_block *ret_block)
+{
+    const struct text_block *whole = &text->blocks[0];
+    *ret_block = (struct text_block){.role = whole->role,
+                                     .n_tokens = to - from,
+                                     .supervised_start = within(whole->supervised_start, from, to),
+                                     .supervised_end = within(whole->supervised_end, from, to)};
+    return (struct document){.ids = text->ids + from, .n_ids = to - from, .blocks = ret_block, .n_blocks = 1};
+}

@@ -7,10 +7,18 @@
 #include <stdio.h>
 #include <string.h>
 
+/* What one record may become when it is split: so many documents, as each has random numbers of its own
+ * (rng_key.part), and so many times its own length, as each comes with the system prompt. */
+#define PARTS_MAX 4096
+#define GROWTH_MAX 8
+
 #define SHUFFLE_KEY 0x726f777320202020ull /* keeps the shuffle of rows apart from other draws of the seed */
 
 struct kitchen {
     struct record_parser *parser;
+    struct sample sample; /* of the read `parsed` */
+    uint32_t parsed;      /* UINT32_MAX: of none */
+    bool whole;           /* doc is all of that sample */
     struct document doc;
     struct packer packer;
     uint32_t *block_tokens, *row_of, *lengths, *place;
@@ -80,18 +88,18 @@ static int add_spans(struct window *w, const struct document *d, struct window_d
     return 0;
 }
 
-/* The document in k->doc goes into the window; it is within seq_len. */
-static int add_document(struct kitchen *k, struct window *w, const struct slot *s, uint32_t part)
+/* A document within seq_len goes into the window. */
+static int add_document(struct kitchen *k, struct window *w, const struct slot *s, const struct document *d,
+                        struct piece piece)
 {
     const struct recipe *r = w->recipe;
-    const struct document *d = &k->doc;
     struct window_doc doc = {.first_token = w->n_tokens,
                              .n_tokens = (uint32_t)d->n_ids,
                              .first_run = (uint32_t)w->n_runs,
                              .corpus = s->corpus,
                              .pass = s->pass,
-                             .piece.part = part,
-                             .record = s->record};
+                             .record = s->record,
+                             .piece = piece};
     size_t n_spans = w->n_spans, n_blocks = w->n_blocks;
     if (add_spans(w, d, &doc) != 0)
         return -ENOMEM;
@@ -113,7 +121,7 @@ static int add_document(struct kitchen *k, struct window *w, const struct slot *
                           .pass = s->pass,
                           .corpus = r->corpus_hash[s->corpus],
                           .record = (uint32_t)s->record,
-                          .part = part % 4096};
+                          .part = piece.part % PARTS_MAX};
     doc.outcome = pos_draw(&r->conf->positions, key, k->block_tokens, (uint32_t)d->n_blocks,
                            w->runs + w->n_runs, &doc.n_runs);
     w->n_runs += doc.n_runs;
@@ -121,33 +129,44 @@ static int add_document(struct kitchen *k, struct window *w, const struct slot *
     return 0;
 }
 
-/* `split`: pieces of whole turns, each a dialogue of its own with the system prompt of the whole. k->doc
- * holds the whole, rendered; its blocks tell how much is likely to fit, and rendering each piece tells for
- * sure. */
-static int add_pieces(struct kitchen *k, struct window *w, const struct slot *s, const struct sample *sample)
+/* Pairs from..to of the dialogue at hand, with its system prompt: a dialogue of its own. */
+static int render_pairs(struct kitchen *k, const struct recipe *r, uint32_t from, uint32_t to, char *detail)
 {
-    uint32_t seq_len = (uint32_t)w->recipe->conf->seq_len;
-    uint32_t system = sample->turns[0].role == ROLE_SYSTEM, n_blocks = (uint32_t)k->doc.n_blocks, part = 0;
-    char detail[RECORD_DETAIL];
-    if (array_grow(&k->lengths, &k->lengths_cap, n_blocks) != 0 ||
-        array_grow(&k->turns, &k->turns_cap, sample->n_turns) != 0)
+    const struct turn *turns = k->sample.turns;
+    uint32_t system = turns[0].role == ROLE_SYSTEM, n = 2 * (to - from);
+    if (array_grow(&k->turns, &k->turns_cap, system + n) != 0)
+        return -ENOMEM;
+    if (system)
+        k->turns[0] = turns[0];
+    memcpy(k->turns + system, turns + system + 2 * from, n * sizeof turns[0]);
+    return template_render(r->template, &(struct sample){k->turns, system + n}, &k->doc, detail);
+}
+
+/* `split`, of a piece that is too long: it goes into the window as several, numbered from the piece's own
+ * part on. Returns USABLE, or why all of it is to be taken back, with detail; or -errno. */
+typedef int split_fn(struct kitchen *k, struct window *w, const struct slot *s, struct piece whole,
+                     char *detail);
+
+/* Pieces of whole turns. k->doc holds all of them, rendered; its blocks tell how much is likely to fit, and
+ * rendering each piece tells for sure. */
+static int split_dialogue(struct kitchen *k, struct window *w, const struct slot *s, struct piece whole,
+                          char *detail)
+{
+    uint32_t seq_len = (uint32_t)w->recipe->conf->seq_len, n_blocks = (uint32_t)k->doc.n_blocks;
+    uint64_t made = 0, made_max = GROWTH_MAX * (uint64_t)k->doc.n_ids;
+    struct piece p = whole;
+    if (array_grow(&k->lengths, &k->lengths_cap, n_blocks) != 0)
         return -ENOMEM;
     for (uint32_t b = 0; b < n_blocks; b++)
         k->lengths[b] = k->doc.blocks[b].n_tokens;
-    w->split++;
-    for (uint32_t first = 0; first + 1 < n_blocks; part++) {
+    for (; p.from < whole.to; p.from = p.to, p.part++) {
         /* Between least and most: the system prompt comes on top of what the whole's blocks tell. */
-        uint32_t least = 1, most = fit_pairs(k->lengths, n_blocks, first, seq_len), pairs = most;
-        for (;; pairs = least + (most - least + 1) / 2) {
-            if (system)
-                k->turns[0] = sample->turns[0];
-            memcpy(k->turns + system, sample->turns + system + first, 2 * pairs * sizeof k->turns[0]);
-            int why = template_render(w->recipe->template, &(struct sample){k->turns, system + 2 * pairs},
-                                      &k->doc, detail);
-            if (why < 0)
-                return why;
+        uint32_t least = 1, most = fit_pairs(k->lengths, n_blocks, 2 * (p.from - whole.from), seq_len);
+        for (uint32_t pairs = most;; pairs = least + (most - least + 1) / 2) {
+            p.to = p.from + pairs;
+            int why = render_pairs(k, w->recipe, p.from, p.to, detail);
             if (why != USABLE)
-                return add_unusable(w, s, (enum unusable)why, detail);
+                return why;
             if (least == most)
                 break;
             if (k->doc.n_ids > seq_len)
@@ -159,61 +178,118 @@ static int add_pieces(struct kitchen *k, struct window *w, const struct slot *s,
             fit_truncate(&k->doc, seq_len);
             w->truncated++;
         }
-        int rc = add_document(k, w, s, part);
+        made += k->doc.n_ids;
+        if (p.part - whole.part == PARTS_MAX || made > made_max) {
+            (void)snprintf(detail, RECORD_DETAIL,
+                           "seq_len %u would make it over %d pieces, or over %d times as long", seq_len,
+                           PARTS_MAX, GROWTH_MAX);
+            return UNUSABLE_OVERLONG;
+        }
+        int rc = add_document(k, w, s, &k->doc, p);
         if (rc != 0)
             return rc;
-        first += 2 * pairs;
     }
-    return 0;
-}
-
-/* Where a place in the whole is in the piece of n tokens that starts at `at`, or the piece's nearer end. */
-static uint32_t within(uint32_t place, size_t at, uint32_t n)
-{
-    return place <= at ? 0 : place - at < n ? (uint32_t)(place - at) : n;
+    return USABLE;
 }
 
 /* A text without turns is split where a row ends. */
-static int add_text_pieces(struct kitchen *k, struct window *w, const struct slot *s)
+static int split_text(struct kitchen *k, struct window *w, const struct slot *s, struct piece whole,
+                      char *detail)
 {
-    size_t seq_len = (size_t)w->recipe->conf->seq_len, n = k->doc.n_ids;
-    int32_t *ids = k->doc.ids;
-    const struct text_block whole = k->doc.blocks[0];
-    int rc = 0;
-    w->split++;
-    for (size_t at = 0; at < n && rc == 0; at += seq_len) {
-        uint32_t piece = (uint32_t)(n - at < seq_len ? n - at : seq_len);
-        k->doc.ids = ids + at;
-        k->doc.n_ids = piece;
-        k->doc.blocks[0] = (struct text_block){.role = ROLE_TEXT,
-                                               .n_tokens = piece,
-                                               .supervised_start = within(whole.supervised_start, at, piece),
-                                               .supervised_end = within(whole.supervised_end, at, piece)};
-        rc = add_document(k, w, s, (uint32_t)(at / seq_len));
+    uint32_t seq_len = (uint32_t)w->recipe->conf->seq_len;
+    struct piece p = whole;
+    if ((whole.to - whole.from - 1) / seq_len >= PARTS_MAX) {
+        (void)snprintf(detail, RECORD_DETAIL, "%u tokens, over %d pieces of seq_len %u",
+                       whole.to - whole.from, PARTS_MAX, seq_len);
+        return UNUSABLE_OVERLONG;
     }
-    k->doc.ids = ids;
-    return rc;
+    for (; p.from < whole.to; p.from = p.to, p.part++) {
+        struct text_block block;
+        p.to = whole.to - p.from < seq_len ? whole.to : p.from + seq_len;
+        const struct document piece = fit_tokens(&k->doc, p.from, p.to, &block);
+        int rc = add_document(k, w, s, &piece, p);
+        if (rc != 0)
+            return rc;
+    }
+    return USABLE;
 }
 
-static int add_overlong(struct kitchen *k, struct window *w, const struct slot *s,
-                        const struct sample *sample)
+static int add_split(struct kitchen *k, struct window *w, const struct slot *s, struct piece whole,
+                     split_fn *split)
+{
+    char detail[RECORD_DETAIL];
+    const size_t n_tokens = w->n_tokens, n_runs = w->n_runs, n_spans = w->n_spans, n_blocks = w->n_blocks,
+                 n_docs = w->n_docs, n_unusable = w->n_unusable;
+    const uint32_t truncated = w->truncated;
+    int why = split(k, w, s, whole, detail);
+    if (why < 0)
+        return why;
+    if (why == USABLE) {
+        w->split++;
+        return 0;
+    }
+    w->n_tokens = n_tokens, w->n_runs = n_runs, w->n_spans = n_spans, w->n_blocks = n_blocks;
+    w->n_docs = n_docs, w->n_unusable = n_unusable, w->truncated = truncated;
+    return add_unusable(w, s, (enum unusable)why, detail);
+}
+
+/* The slot's document, *d, which is `piece` of its record. */
+static int add_fitted(struct kitchen *k, struct window *w, const struct slot *s, struct document *d,
+                      struct piece piece, split_fn *split)
 {
     const struct conf_stream *conf = w->recipe->conf;
+    const struct piece whole = s->piece.to == 0 ? s->piece : piece;
     char detail[RECORD_DETAIL];
+    if (d->n_ids <= (size_t)conf->seq_len)
+        return add_document(k, w, s, d, whole);
     switch (conf->overlong) {
     case OVERLONG_DROP:
-        (void)snprintf(detail, sizeof detail, "%zu tokens, seq_len is %lld", k->doc.n_ids,
+        (void)snprintf(detail, sizeof detail, "%zu tokens, seq_len is %lld", d->n_ids,
                        (long long)conf->seq_len);
         return add_unusable(w, s, UNUSABLE_OVERLONG, detail);
     case OVERLONG_SPLIT:
-        return sample->turns[0].role == ROLE_TEXT ? add_text_pieces(k, w, s) : add_pieces(k, w, s, sample);
+        return add_split(k, w, s, piece, split);
     case OVERLONG_TRUNCATE:
     case OVERLONG__COUNT:
         break;
     }
-    fit_truncate(&k->doc, (uint32_t)conf->seq_len);
+    fit_truncate(d, (uint32_t)conf->seq_len);
     w->truncated++;
-    return add_document(k, w, s, 0);
+    return add_document(k, w, s, d, whole);
+}
+
+/* Pieces of one text come one after another; it is tokenised once. */
+static int add_text(struct kitchen *k, struct window *w, const struct slot *s)
+{
+    char detail[RECORD_DETAIL];
+    int why = k->whole ? USABLE : template_render(w->recipe->template, &k->sample, &k->doc, detail);
+    if (why < 0)
+        return why;
+    if (why != USABLE)
+        return add_unusable(w, s, (enum unusable)why, detail);
+    k->whole = true;
+    struct piece piece = fit_piece(s->piece, (uint32_t)k->doc.n_ids);
+    if (s->piece.to != 0 && piece.from == piece.to)
+        return 0; /* its neighbours have what it had */
+    struct text_block block;
+    struct document d = fit_tokens(&k->doc, piece.from, piece.to, &block);
+    return add_fitted(k, w, s, &d, piece, split_text);
+}
+
+static int add_dialogue(struct kitchen *k, struct window *w, const struct slot *s)
+{
+    const struct sample *all = &k->sample;
+    char detail[RECORD_DETAIL];
+    struct piece piece = fit_piece(s->piece, (all->n_turns - (all->turns[0].role == ROLE_SYSTEM)) / 2);
+    if (s->piece.to != 0 && piece.from == piece.to)
+        return 0;
+    int why = s->piece.to == 0 ? template_render(w->recipe->template, all, &k->doc, detail)
+                               : render_pairs(k, w->recipe, piece.from, piece.to, detail);
+    if (why < 0)
+        return why;
+    if (why != USABLE)
+        return add_unusable(w, s, (enum unusable)why, detail);
+    return add_fitted(k, w, s, &k->doc, piece, split_dialogue);
 }
 
 static int add_slot(struct kitchen *k, struct window_order *o, uint32_t i)
@@ -237,18 +313,18 @@ static int add_slot(struct kitchen *k, struct window_order *o, uint32_t i)
                        read->error == ENODATA ? "the file has become shorter since it was indexed"
                                               : err_str(-(int)read->error));
     }
-    struct sample sample;
-    int why = record_parse(k->parser, corpus_conf(c), corpus_format(c), o->slots[i].plain,
-                           (struct slice){read->data, read->size}, &sample, detail);
-    if (why == USABLE)
-        why = template_render(r->template, &sample, &k->doc, detail);
-    if (why < 0)
-        return why;
-    if (why != USABLE)
-        return add_unusable(w, s, (enum unusable)why, detail);
-    if (k->doc.n_ids > (size_t)r->conf->seq_len)
-        return add_overlong(k, w, s, &sample);
-    return add_document(k, w, s, 0);
+    if (o->slots[i].read != k->parsed) {
+        k->parsed = UINT32_MAX;
+        k->whole = false;
+        int why = record_parse(k->parser, corpus_conf(c), corpus_format(c), o->slots[i].plain,
+                               (struct slice){read->data, read->size}, &k->sample, detail);
+        if (why < 0)
+            return why;
+        if (why != USABLE)
+            return add_unusable(w, s, (enum unusable)why, detail);
+        k->parsed = o->slots[i].read;
+    }
+    return k->sample.turns[0].role == ROLE_TEXT ? add_text(k, w, s) : add_dialogue(k, w, s);
 }
 
 /* Row numbers in the order in which they leave. Packing opens rows longest document first; left so, every
@@ -315,6 +391,7 @@ static int fill_rows(struct kitchen *k, struct window *w)
 void kitchen_make(struct kitchen *k, struct window_order *o)
 {
     struct window *w = o->window;
+    k->parsed = UINT32_MAX;
     for (uint32_t i = 0; i < w->n_slots && w->rc == 0; i++)
         w->rc = add_slot(k, o, i);
     if (w->rc == 0)
