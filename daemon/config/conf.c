@@ -32,6 +32,14 @@ const struct conf_corpus *conf_find_corpus(const struct conf *c, const char *nam
     return NULL;
 }
 
+const struct conf_stream *conf_find_stream(const struct conf *c, const char *name)
+{
+    for (uint32_t i = 0; i < c->n_streams; i++)
+        if (c->streams[i].name != NULL && strcmp(c->streams[i].name, name) == 0)
+            return &c->streams[i];
+    return NULL;
+}
+
 static const struct key *rows_of(const char *list)
 {
     const struct key *k = schema_keys;

@@ -116,6 +116,7 @@ extern const char *const io_kind_names[IO__COUNT], *const corpus_format_names[FO
                                                                        *const last_step_names[LAST__COUNT];
 
 const struct conf_corpus *conf_find_corpus(const struct conf *c, const char *name); /* NULL: none */
+const struct conf_stream *conf_find_stream(const struct conf *c, const char *name); /* NULL: none */
 
 struct conf *conf_ref(const struct conf *c);
 void conf_free(struct conf *c); /* NULL is fine */

@@ -52,6 +52,7 @@ int recipe_new(const struct conf *conf, const struct conf_stream *stream, struct
     if (r == NULL)
         return err_sys(reterr, -ENOMEM, "stream '%s'", stream->name);
     atomic_init(&r->refs, 1);
+    r->snapshot = conf_ref(conf);
     r->conf = stream;
     r->record_max = conf->record_max;
     r->n_corpora = stream->n_corpora;
@@ -98,5 +99,6 @@ void recipe_unref(struct recipe *r)
     free(r->corpora);
     free(r->corpus_hash);
     free(r->epoch_slots);
+    conf_free(r->snapshot);
     free(r);
 }

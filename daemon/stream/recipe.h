@@ -17,7 +17,8 @@
 #include <stdint.h>
 
 struct recipe {
-    const struct conf_stream *conf; /* borrowed from the configuration, which outlives it */
+    struct conf *snapshot; /* a reference: what conf is in */
+    const struct conf_stream *conf;
     int64_t record_max;
     struct corpus **corpora; /* [conf->n_corpora], borrowed */
     uint32_t n_corpora;
@@ -30,7 +31,8 @@ struct recipe {
 };
 
 /* recipe_new
- * corpora:  open, in the order of conf->corpora.   tokenizer: a reference is taken.
+ * stream:   one of conf, of which a reference is taken, as of the tokenizer.
+ * corpora:  open, in the order of stream->corpora.
  * Errors:   ERR_CONFIG for what the table of keys cannot see (a template that needs a symbol the model lacks,
  * ...). */
 int recipe_new(const struct conf *conf, const struct conf_stream *stream, struct corpus **corpora,

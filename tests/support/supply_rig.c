@@ -65,7 +65,8 @@ struct rig *rig_new(const char *folder, const char *state, int n_records, int ba
             .positions = {.strategy = POS_SKIP_ALL, .max_position = 4096, .probability = 1},
         };
     }
-    r->conf = (struct conf){.state_dir = r->state,
+    r->conf = (struct conf){.refs = 1,
+                            .state_dir = r->state,
                             .record_max = 1 << 20,
                             .corpora = &r->corpus_conf,
                             .n_corpora = 1,
