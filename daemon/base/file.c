@@ -65,6 +65,52 @@ out_close:
     return rc;
 }
 
+static int write_all(int fd, const char *data, size_t size)
+{
+    while (size > 0) {
+        ssize_t n = write(fd, data, size);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0)
+            return -errno;
+        if (n == 0)
+            return -ENOSPC;
+        data += n;
+        size -= (size_t)n;
+    }
+    return 0;
+}
+
+int file_replace(const char *path, const void *data, size_t size, bool sync, struct err *reterr)
+{
+    char new[PATH_MAX];
+    if (snprintf(new, sizeof new, "%s.new", path) >= (int)sizeof new)
+        return err_sys(reterr, -ENAMETOOLONG, "%s", path);
+    if (unlink(new) != 0 && errno != ENOENT)
+        return err_sys(reterr, -errno, "%s: remove", new);
+    int fd = open(new, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
+    if (fd < 0)
+        return err_sys(reterr, -errno, "%s: create", new);
+    int rc = write_all(fd, data, size);
+    if (rc == 0 && sync && fsync(fd) != 0)
+        rc = -errno;
+    if (close(fd) != 0 && rc == 0)
+        rc = -errno;
+    if (rc != 0)
+        (void)err_sys(reterr, rc, "%s: write", new);
+    else if (rename(new, path) != 0)
+        rc = err_sys(reterr, -errno, "%s: rename to %s", new, path);
+    if (rc != 0) {
+        (void)unlink(new);
+        return rc;
+    }
+    if (sync && (rc = file_sync_folder(path)) != 0) {
+        (void)err_sys(reterr, rc, "%s: flush its folder to the disk", path);
+        return 1;
+    }
+    return 0;
+}
+
 int file_sync_folder(const char *path)
 {
     char copy[PATH_MAX];
