@@ -1,86 +1,20 @@
 #include "corpus/catalog.h"
 
-#include "base/array.h"
+#include "base/clock.h"
+#include "corpus/paths.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <glob.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 #include <xxhash.h>
 
 #define SAMPLES 16u
 #define SAMPLE_SIZE 4096u
-
-struct paths {
-    char **list;
-    size_t n, cap;
-};
-
-static void paths_fini(struct paths *p)
-{
-    for (size_t i = 0; i < p->n; i++)
-        free(p->list[i]);
-    free(p->list);
-}
-
-static int paths_add(struct paths *p, const char *path)
-{
-    if (array_grow(&p->list, &p->cap, p->n + 1) != 0)
-        return -ENOMEM;
-    p->list[p->n] = strdup(path);
-    return p->list[p->n] == NULL ? -ENOMEM : (p->n++, 0);
-}
-
-/* Asked by glob: a folder that is not there matches nothing; one that does not open may hide files. */
-static int folder_unreadable(const char *folder, int error)
-{
-    (void)folder;
-    return error != ENOENT && error != ENOTDIR;
-}
-
-static int paths_expand(struct paths *p, const char *pattern, struct err *reterr)
-{
-    struct stat st;
-    /* A file whose own name looks like a pattern ("data[1].jsonl") is that file. */
-    if (lstat(pattern, &st) == 0)
-        return paths_add(p, pattern) == 0 ? 0 : err_sys(reterr, -ENOMEM, "%s", pattern);
-    if (errno != ENOENT && errno != ENOTDIR)
-        return err_sys(reterr, -errno, "%s: a folder of it cannot be searched", pattern);
-    glob_t g;
-    int rc = glob(pattern, GLOB_NOSORT, folder_unreadable, &g);
-    if (rc == GLOB_NOMATCH)
-        return err_set(reterr, -ENOENT,
-                       "%s: no such file, or nothing matches; check the path and its spelling", pattern);
-    if (rc == GLOB_ABORTED)
-        return err_sys(reterr, -EACCES, "%s: a folder of it cannot be read", pattern);
-    if (rc != 0)
-        return err_sys(reterr, -ENOMEM, "%s", pattern);
-    for (size_t i = 0; i < g.gl_pathc && rc == 0; i++)
-        rc = paths_add(p, g.gl_pathv[i]);
-    globfree(&g);
-    return rc == 0 ? 0 : err_sys(reterr, rc, "%s", pattern);
-}
-
-static int compare_paths(const void *a, const void *b)
-{
-    return strcmp(*(char *const *)a, *(char *const *)b);
-}
-
-static void paths_sort_unique(struct paths *p)
-{
-    size_t n = 0;
-    qsort(p->list, p->n, sizeof p->list[0], compare_paths);
-    for (size_t i = 0; i < p->n; i++) {
-        if (n > 0 && strcmp(p->list[n - 1], p->list[i]) == 0)
-            free(p->list[i]);
-        else
-            p->list[n++] = p->list[i];
-    }
-    p->n = n;
-}
 
 /* Up to size bytes at offset; how many there were, or -errno. */
 static ssize_t read_at(int fd, char *data, size_t size, uint64_t offset)
@@ -179,9 +113,28 @@ static uint64_t mtime_ns(const struct stat *st)
     return (uint64_t)st->st_mtim.tv_sec * 1000000000u + (uint64_t)st->st_mtim.tv_nsec;
 }
 
-static int open_file(struct catalog_file *f, enum corpus_format format, struct err *reterr)
+/* What moves when somebody writes to the file. The time of change cannot be set back, as that of modification
+ * can. */
+static uint64_t stamp(const struct stat *st)
 {
-    struct stat st;
+    const uint64_t of_file[] = {(uint64_t)st->st_dev,         (uint64_t)st->st_ino,
+                                (uint64_t)st->st_size,        mtime_ns(st),
+                                (uint64_t)st->st_ctim.tv_sec, (uint64_t)st->st_ctim.tv_nsec};
+    return XXH3_64bits(of_file, sizeof of_file);
+}
+
+/* File systems tell times in ticks of up to a second: what is written within the tick of the last change
+ * would not show. So a file that changed just now is looked at again the next time. */
+static bool is_settled(const struct stat *st)
+{
+    struct timespec now;
+    (void)clock_gettime(CLOCK_REALTIME, &now);
+    const time_t age = now.tv_sec - st->st_ctim.tv_sec;
+    return age < 0 || age > 1;
+}
+
+static int open_regular(struct catalog_file *f, struct stat *ret, struct err *reterr)
+{
     /* Not blocking: a FIFO among the files must be refused, not waited for. */
     f->fd = open(f->path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     if (f->fd < 0 && errno == EMFILE)
@@ -191,27 +144,38 @@ static int open_file(struct catalog_file *f, enum corpus_format format, struct e
             f->path);
     if (f->fd < 0)
         return err_sys(reterr, -errno, "%s: open", f->path);
-    if (fstat(f->fd, &st) != 0)
+    if (fstat(f->fd, ret) != 0)
         return err_sys(reterr, -errno, "%s", f->path);
-    if (S_ISDIR(st.st_mode))
+    if (S_ISDIR(ret->st_mode))
         return err_set(reterr, -EISDIR, "%s: is a directory; name the files in it, e.g. %s/*.jsonl", f->path,
                        f->path);
-    if (!S_ISREG(st.st_mode))
+    if (!S_ISREG(ret->st_mode))
         return err_set(reterr, -EINVAL, "%s: is not a regular file", f->path);
-    if (st.st_size == 0)
-        return err_set(reterr, ERR_FORMAT, "%s: is empty; remove it from the corpus", f->path);
     /* From here on a read may wait: io_uring of older kernels answers EAGAIN instead for a file that says
      * otherwise. */
-    if (fcntl(f->fd, F_SETFL, 0) != 0)
-        return err_sys(reterr, -errno, "%s", f->path);
-    f->size = f->seen_size = (uint64_t)st.st_size;
-    f->mtime_ns = f->seen_mtime_ns = mtime_ns(&st);
+    return fcntl(f->fd, F_SETFL, 0) == 0 ? 0 : err_sys(reterr, -errno, "%s", f->path);
+}
+
+static int open_file(struct catalog_file *f, enum corpus_format format, struct err *reterr)
+{
+    struct stat st;
+    int rc = open_regular(f, &st, reterr);
+    if (rc != 0)
+        return rc;
+    if (st.st_size == 0)
+        return err_set(reterr, ERR_FORMAT, "%s: is empty; remove it from the corpus", f->path);
+    f->size = (uint64_t)st.st_size;
+    f->mtime_ns = mtime_ns(&st);
     f->inode = (uint64_t)st.st_ino;
-    int rc = find_container(f, format, reterr);
+    rc = find_container(f, format, reterr);
     if (rc != 0)
         return rc;
     rc = sample_hash(f->fd, f->size, &f->hash);
-    return rc == 0 ? 0 : err_sys(reterr, rc, "%s: read", f->path);
+    if (rc != 0)
+        return err_sys(reterr, rc, "%s: read", f->path);
+    if (is_settled(&st))
+        atomic_store_explicit(&f->seen, stamp(&st), memory_order_relaxed);
+    return 0;
 }
 
 int catalog_open(const struct conf_corpus *conf, struct catalog *ret, struct err *reterr)
@@ -219,39 +183,28 @@ int catalog_open(const struct conf_corpus *conf, struct catalog *ret, struct err
     struct paths paths = {0};
     struct catalog c = {0};
     int rc = 0;
-    for (uint32_t i = 0; i < conf->n_paths; i++) {
+    for (uint32_t i = 0; i < conf->n_paths && rc == 0; i++)
         rc = paths_expand(&paths, conf->paths[i], reterr);
-        if (rc != 0)
-            goto out_paths;
-    }
-    if (paths.n == 0 || paths.n > UINT32_MAX) {
+    if (rc == 0 && (paths.n == 0 || paths.n > UINT32_MAX))
         rc = err_set(reterr, -ENOENT, "no files are named in paths");
+    if (rc != 0)
         goto out_paths;
-    }
     paths_sort_unique(&paths);
     c.files = calloc(paths.n, sizeof c.files[0]);
     if (c.files == NULL) {
         rc = err_sys(reterr, -ENOMEM, "%zu files", paths.n);
         goto out_paths;
     }
-    for (; c.n_files < paths.n; c.n_files++) {
+    while (c.n_files < paths.n && rc == 0) {
         struct catalog_file *f = &c.files[c.n_files];
         f->path = paths.list[c.n_files];
+        paths.list[c.n_files++] = NULL; /* the string is the file's now */
         rc = open_file(f, conf->format, reterr);
-        if (rc != 0) {
-            if (f->fd >= 0)
-                (void)close(f->fd);
-            goto out_files;
-        }
     }
-    free(paths.list); /* the strings are the files' now */
-    *ret = c;
-    return 0;
-
-out_files:
-    for (uint32_t i = 0; i < c.n_files; i++)
-        (void)close(c.files[i].fd);
-    free(c.files);
+    if (rc == 0)
+        *ret = c;
+    else
+        catalog_close(&c);
 out_paths:
     paths_fini(&paths);
     return rc;
@@ -260,40 +213,110 @@ out_paths:
 void catalog_close(struct catalog *c)
 {
     for (uint32_t i = 0; i < c->n_files; i++) {
-        (void)close(c->files[i].fd);
+        if (c->files[i].fd >= 0)
+            (void)close(c->files[i].fd);
         free(c->files[i].path);
     }
     free(c->files);
     *c = (struct catalog){0};
 }
 
-int catalog_check(struct catalog *c, struct err *reterr)
+/* ---- what became of the files ---- */
+
+/* Does the file behind fd still begin with what was indexed? */
+static int compare(const struct catalog_file *f, int fd, const struct stat *st, const char *advice,
+                   struct err *reterr)
 {
-    for (uint32_t i = 0; i < c->n_files; i++) {
-        struct catalog_file *f = &c->files[i];
-        struct stat st;
-        uint64_t hash = 0;
-        if (fstat(f->fd, &st) != 0)
-            return err_sys(reterr, -errno, "%s", f->path);
-        uint64_t size = (uint64_t)st.st_size;
-        if (size == f->seen_size && mtime_ns(&st) == f->seen_mtime_ns)
-            continue;
-        if (size < f->size)
-            return err_set(
-                reterr, ERR_CHANGED,
-                "%s: was %llu bytes when it was indexed and is %llu now; put it back, or restart to read "
-                "what it holds now",
-                f->path, (unsigned long long)f->size, (unsigned long long)size);
-        int rc = sample_hash(f->fd, f->size, &hash);
+    const unsigned long long was = f->size, now = (unsigned long long)st->st_size;
+    uint64_t hash;
+    if (now < was)
+        return err_set(reterr, ERR_CHANGED, "%s: was %llu bytes when it was indexed and is %llu now; %s",
+                       f->path, was, now, advice);
+    int rc = sample_hash(fd, f->size, &hash);
+    if (rc != 0)
+        return err_sys(reterr, rc, "%s: read", f->path);
+    if (hash == f->hash)
+        return 0;
+    if (f->container == CONTAINER_ARRAY && now > was)
+        return err_set(
+            reterr, ERR_CHANGED,
+            "%s: a JSON array that grew from %llu to %llu bytes: its end was written over, so what "
+            "was indexed is not there as it was (JSONL files may grow); %s",
+            f->path, was, now, advice);
+    return err_set(reterr, ERR_CHANGED, "%s: its content is not what was indexed; %s", f->path, advice);
+}
+
+static int reopen_file(struct catalog_file *f, enum corpus_format format, struct err *reterr)
+{
+    struct stat st;
+    int rc = open_regular(f, &st, reterr);
+    if (rc == -ENOENT || rc == -ENOTDIR)
+        return err_set(reterr, ERR_CHANGED, "%s: is gone; put it back", f->path);
+    if (rc == 0)
+        rc = compare(f, f->fd, &st, "put it back", reterr);
+    if (rc == 0)
+        rc = find_container(f, format, reterr);
+    if (rc != 0)
+        return rc;
+    f->inode = (uint64_t)st.st_ino;
+    if (is_settled(&st))
+        atomic_store_explicit(&f->seen, stamp(&st), memory_order_relaxed);
+    return 0;
+}
+
+int catalog_reopen(const struct conf_corpus *conf, struct catalog *ret, struct err *reterr)
+{
+    for (uint32_t i = 0; i < ret->n_files; i++) {
+        int rc = reopen_file(&ret->files[i], conf->format, reterr);
         if (rc != 0)
-            return err_sys(reterr, rc, "%s: read", f->path);
-        if (hash != f->hash)
-            return err_set(
-                reterr, ERR_CHANGED,
-                "%s: its content is not what was indexed; put it back, or restart to read what it holds now",
-                f->path);
-        f->seen_size = size;
-        f->seen_mtime_ns = mtime_ns(&st);
+            return rc;
     }
     return 0;
+}
+
+int catalog_check(struct catalog *c, uint32_t file, uint64_t since_ns, struct err *reterr)
+{
+    struct catalog_file *f = &c->files[file];
+    struct stat st;
+    if (atomic_load_explicit(&f->checked_ns, memory_order_acquire) >= since_ns)
+        return 0;
+    const uint64_t now_ns = clock_ns(); /* before the look, which says nothing of what comes after it */
+    if (fstat(f->fd, &st) != 0)
+        return err_sys(reterr, -errno, "%s", f->path);
+    if (stamp(&st) != atomic_load_explicit(&f->seen, memory_order_relaxed)) {
+        int rc =
+            compare(f, f->fd, &st, "put it back, or take in what it holds now: skipalignctl reload", reterr);
+        if (rc != 0)
+            return rc;
+        if (is_settled(&st))
+            atomic_store_explicit(&f->seen, stamp(&st), memory_order_relaxed);
+    }
+    atomic_store_explicit(&f->checked_ns, now_ns, memory_order_release);
+    return 0;
+}
+
+/* What stands under the file's name now, against what was indexed. */
+enum catalog_fate catalog_look(const struct catalog_file *f, uint64_t *ret_size)
+{
+    struct stat st;
+    struct catalog_file now = {.path = f->path, .fd = -1};
+    if (stat(f->path, &st) != 0)
+        return errno == ENOENT || errno == ENOTDIR ? FATE_GONE : FATE_HIDDEN;
+    *ret_size = (uint64_t)st.st_size;
+    if (stamp(&st) == atomic_load_explicit(&f->seen, memory_order_relaxed))
+        return *ret_size > f->size ? FATE_GREW : FATE_SAME;
+    int rc = open_regular(&now, &st, NULL);
+    if (rc == 0) {
+        *ret_size = (uint64_t)st.st_size;
+        rc = compare(f, now.fd, &st, "", NULL);
+    }
+    if (now.fd >= 0)
+        (void)close(now.fd);
+    if (rc == 0)
+        return *ret_size > f->size ? FATE_GREW : FATE_SAME;
+    if (rc != ERR_CHANGED && S_ISREG(st.st_mode))
+        return FATE_HIDDEN;
+    if ((uint64_t)st.st_ino != f->inode)
+        return FATE_REPLACED;
+    return *ret_size < f->size ? FATE_SHORTER : FATE_EDITED;
 }

@@ -1,46 +1,31 @@
 #include "corpus/corpus.h"
 
-#include "base/file.h"
+#include "base/clock.h"
 #include "corpus/catalog.h"
-#include "corpus/index.h"
+#include "corpus/news.h"
 #include "corpus/record.h"
+#include "corpus/versions.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <limits.h>
-#include <stdio.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-#include <xxhash.h>
 
 /* How many records are looked at for the format, and how large they may be for that. */
 #define DETECT_RECORDS 100u
 #define DETECT_SIZE_MAX (1u << 20)
 
 struct corpus {
-    const struct conf_corpus *conf;
+    struct conf_corpus conf; /* its own */
     enum corpus_format format;
     struct catalog catalog;
     struct index index;
     uint64_t bytes;
     bool scanned;
+    atomic_uint refs;
 };
-
-static int index_path(const struct conf_corpus *conf, const char *state_dir, char ret[PATH_MAX],
-                      struct err *reterr)
-{
-    int n = snprintf(ret, PATH_MAX, "%s/corpora", state_dir);
-    if (n > 0 && n < PATH_MAX) {
-        int rc = file_make_dir(ret, reterr);
-        if (rc != 0)
-            return err_wrap(reterr, rc, "state_dir");
-        n = snprintf(ret, PATH_MAX, "%s/corpora/%s.index", state_dir, conf->name);
-    }
-    return n > 0 && n < PATH_MAX
-               ? 0
-               : err_sys(reterr, -ENAMETOOLONG, "%s/corpora/%s.index", state_dir, conf->name);
-}
 
 /* The bytes of a record, for a look at its format; false if they cannot be had. */
 static bool detect_read(const struct corpus_extent *e, char *data)
@@ -66,7 +51,7 @@ static int detect_in(struct corpus *c, struct record_parser *parser, char *data,
         corpus_get(c, i, &e);
         enum corpus_format format = FORMAT_AUTO;
         if (detect_read(&e, data))
-            format = record_detect(parser, c->conf, (struct slice){data, e.size});
+            format = record_detect(parser, &c->conf, (struct slice){data, e.size});
         if (e.plain && format != FORMAT_AUTO)
             return err_set(
                 reterr, ERR_FORMAT,
@@ -90,7 +75,7 @@ static int detect_in(struct corpus *c, struct record_parser *parser, char *data,
 
 static int detect(struct corpus *c, struct err *reterr)
 {
-    c->format = c->conf->format;
+    c->format = c->conf.format;
     if (c->format != FORMAT_AUTO)
         return 0;
     struct record_parser *parser = record_parser_new();
@@ -102,55 +87,90 @@ static int detect(struct corpus *c, struct err *reterr)
     return rc;
 }
 
-int corpus_open(const struct conf_corpus *conf, const char *state_dir, enum io_kind io,
-                int (*progress)(void *arg, uint64_t done, uint64_t all), void *arg, struct corpus **ret,
-                struct err *reterr)
+static struct corpus *new_corpus(const struct conf_corpus *conf)
 {
-    char path[PATH_MAX];
     struct corpus *c = calloc(1, sizeof *c);
-    if (c == NULL)
-        return err_sys(reterr, -ENOMEM, "corpus '%s'", conf->name);
-    c->conf = conf;
-    int rc = catalog_open(conf, &c->catalog, reterr);
-    if (rc != 0)
-        goto out_close;
-    rc = index_path(conf, state_dir, path, reterr);
-    if (rc != 0)
-        goto out_close;
-    if (index_open(path, &c->catalog, &c->index) != 1) {
-        c->scanned = true;
-        rc = index_build(path, &c->catalog, io, progress, arg, &c->index, reterr);
-        if (rc != 0)
-            goto out_close;
+    if (c == NULL || conf_corpus_copy(conf, &c->conf) != 0) {
+        free(c);
+        return NULL;
     }
-    for (uint32_t i = 0; i < c->catalog.n_files; i++) {
+    atomic_init(&c->refs, 1);
+    return c;
+}
+
+/* What is left to do once catalog and index are there, if they are. */
+static int finish_open(struct corpus *c, int rc, struct corpus **ret, struct err *reterr)
+{
+    for (uint32_t i = 0; i < c->catalog.n_files && rc == 0; i++) {
         c->bytes += c->catalog.files[i].size;
         /* From now on records are read in shuffled order: reading ahead would only waste the disk's time. */
         (void)posix_fadvise(c->catalog.files[i].fd, 0, 0, POSIX_FADV_RANDOM);
     }
-    rc = detect(c, reterr);
-    if (rc != 0)
-        goto out_close;
-    *ret = c;
-    return 0;
-
-out_close:
+    if (rc == 0)
+        rc = detect(c, reterr);
+    if (rc == 0) {
+        *ret = c;
+        return 0;
+    }
+    (void)err_wrap(reterr, rc, "corpus '%s'", c->conf.name);
     corpus_close(c);
-    return err_wrap(reterr, rc, "corpus '%s'", conf->name);
+    return rc;
+}
+
+int corpus_open(const struct conf_corpus *conf, const char *state_dir, enum io_kind io,
+                int (*progress)(void *arg, uint64_t done, uint64_t all), void *arg, struct corpus **ret,
+                struct err *reterr)
+{
+    struct corpus *c = new_corpus(conf);
+    if (c == NULL)
+        return err_sys(reterr, -ENOMEM, "corpus '%s'", conf->name);
+    int rc = catalog_open(conf, &c->catalog, reterr);
+    if (rc == 0)
+        rc = versions_open_newest(state_dir, conf->name, &c->catalog, io, progress, arg, &c->index,
+                                  &c->scanned, reterr);
+    return finish_open(c, rc, ret, reterr);
+}
+
+int corpus_open_version(const struct conf_corpus *conf, const char *state_dir, uint64_t fingerprint,
+                        struct corpus **ret, struct err *reterr)
+{
+    struct corpus *c = new_corpus(conf);
+    if (c == NULL)
+        return err_sys(reterr, -ENOMEM, "corpus '%s'", conf->name);
+    int rc = versions_find(state_dir, conf->name, fingerprint, &c->index, reterr);
+    if (rc == 0 && (rc = index_catalog(&c->index, &c->catalog)) != 0)
+        (void)err_sys(reterr, rc, "%u files", c->index.n_files);
+    if (rc == 0)
+        rc = catalog_reopen(conf, &c->catalog, reterr);
+    return finish_open(c, rc, ret, reterr);
+}
+
+struct corpus *corpus_ref(struct corpus *c)
+{
+    (void)atomic_fetch_add_explicit(&c->refs, 1, memory_order_relaxed);
+    return c;
 }
 
 void corpus_close(struct corpus *c)
 {
-    if (c == NULL)
+    if (c == NULL || atomic_fetch_sub_explicit(&c->refs, 1, memory_order_acq_rel) != 1)
         return;
     index_close(&c->index);
     catalog_close(&c->catalog);
+    conf_corpus_fini(&c->conf);
     free(c);
+}
+
+int corpus_prune(const char *state_dir, const char *name, const uint64_t *keep, uint32_t n,
+                 struct err *reterr)
+{
+    int rc = versions_prune(state_dir, name, keep, n, reterr);
+    return rc == 0 ? 0 : err_wrap(reterr, rc, "corpus '%s'", name);
 }
 
 const struct conf_corpus *corpus_conf(const struct corpus *c)
 {
-    return c->conf;
+    return &c->conf;
 }
 
 enum corpus_format corpus_format(const struct corpus *c)
@@ -186,13 +206,7 @@ bool corpus_scanned(const struct corpus *c)
 
 uint64_t corpus_fingerprint(const struct corpus *c)
 {
-    uint64_t hash = XXH3_64bits_withSeed(&c->index.n_records, sizeof c->index.n_records, c->index.boundaries);
-    for (uint32_t i = 0; i < c->index.n_files; i++) {
-        const struct index_file *f = &c->index.files[i];
-        uint64_t of_file[] = {f->size, f->hash, f->first_record, f->content_end};
-        hash = XXH3_64bits_withSeed(of_file, sizeof of_file, hash);
-    }
-    return hash;
+    return index_fingerprint(&c->index);
 }
 
 void corpus_get(const struct corpus *c, uint64_t i, struct corpus_extent *ret)
@@ -203,8 +217,29 @@ void corpus_get(const struct corpus *c, uint64_t i, struct corpus_extent *ret)
     ret->plain = c->catalog.files[ret->file].container == CONTAINER_TEXT;
 }
 
+static int check_file(struct corpus *c, uint32_t file, uint64_t since_ns, struct err *reterr)
+{
+    int rc = catalog_check(&c->catalog, file, since_ns, reterr);
+    return rc == 0 ? 0 : err_wrap(reterr, rc, "corpus '%s'", c->conf.name);
+}
+
 int corpus_check(struct corpus *c, struct err *reterr)
 {
-    int rc = catalog_check(&c->catalog, reterr);
-    return rc == 0 ? 0 : err_wrap(reterr, rc, "corpus '%s'", c->conf->name);
+    const uint64_t since_ns = clock_ns();
+    int rc = 0;
+    for (uint32_t i = 0; i < c->catalog.n_files && rc == 0; i++)
+        rc = check_file(c, i, since_ns, reterr);
+    return rc;
+}
+
+int corpus_check_record(struct corpus *c, uint64_t i, uint64_t since_ns, struct err *reterr)
+{
+    uint64_t offset, size;
+    CHECK(i < c->index.n_records);
+    return check_file(c, index_get(&c->index, i, &offset, &size), since_ns, reterr);
+}
+
+bool corpus_news(const struct corpus *c, char *text, size_t cap)
+{
+    return news_tell(&c->catalog, &c->conf, text, cap);
 }

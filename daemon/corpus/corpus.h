@@ -1,15 +1,17 @@
 /* corpus - named files of one format, as a numbered list of records.
  *
  * corpus_open expands the globs, maps the index from state_dir (or scans the files for it: index.h), checks
- * it against the files and settles the format. Afterwards the object is immutable but for what corpus_check
- * saw.
+ * it against the files and settles the format. Afterwards the object is immutable but for what the checks
+ * saw. When the files are others than those of the index in state_dir, they become a new version of the
+ * corpus. The index of the one before is kept (versions.h), and as long as its files still begin with the
+ * bytes that they had, corpus_open_version has it again, beside the new one.
  *
  * Records are numbered from 0 in file order (files sorted by name). A record's extent is the bytes of one
  * JSONL line, one element of a JSON array or one line of a text file; it may have white space and a comma
  * around it. A file whose first byte that is not white space is '[' is one JSON array; one named like "a.txt"
  * is lines of text if the format is text or auto; all others are JSONL. Blank lines are no records.
  *
- * Owner:   the caller of corpus_open, who frees it after all readers are done.   Threads: any, once open.
+ * Owner:   counted; whoever holds a reference.   Threads: any, once open.
  */
 #ifndef SKIPALIGN_CORPUS_CORPUS_H
 #define SKIPALIGN_CORPUS_CORPUS_H
@@ -18,6 +20,7 @@
 #include "config/conf.h"
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 struct corpus;
@@ -31,7 +34,7 @@ struct corpus_extent {
 };
 
 /* corpus_open
- * conf:     borrowed until corpus_close.   io: how to scan.   state_dir: holds corpora/NAME.index afterwards.
+ * conf:     copied.   io: how to scan.   state_dir: holds corpora/NAME.index afterwards.
  * progress: called now and then, on the caller's thread, with bytes done of all; may be NULL; a return other
  *           than 0 cancels (ERR_CANCELLED).
  * Errors:   what, which file, what to do: no file matches, unreadable, a directory, empty, not JSON, a JSON
@@ -40,7 +43,23 @@ struct corpus_extent {
 int corpus_open(const struct conf_corpus *conf, const char *state_dir, enum io_kind io,
                 int (*progress)(void *arg, uint64_t done, uint64_t all), void *arg, struct corpus **ret,
                 struct err *reterr);
-void corpus_close(struct corpus *c); /* NULL is fine */
+
+/* corpus_open_version - the records that had this fingerprint. Never scans: from an index that is there.
+ * conf:     copied; says format and fields. The files are those that the index names, whatever the globs
+ * match. Errors:   ERR_CHANGED where these records cannot be had any more, with the file and why: gone,
+ * shorter, its content another (so is a JSON array that grew: its end was written over), or no whole index is
+ *           kept. Others: memory, too many open files, a file that cannot be read now.
+ */
+int corpus_open_version(const struct conf_corpus *conf, const char *state_dir, uint64_t fingerprint,
+                        struct corpus **ret, struct err *reterr);
+
+struct corpus *corpus_ref(struct corpus *c);
+void corpus_close(struct corpus *c); /* drops a reference; NULL is fine */
+
+/* corpus_prune - removes the kept indexes of corpus name but for these fingerprints; never the newest one.
+ * Who has such a version open may go on. */
+int corpus_prune(const char *state_dir, const char *name, const uint64_t *keep, uint32_t n,
+                 struct err *reterr);
 
 const struct conf_corpus *corpus_conf(const struct corpus *c);
 enum corpus_format corpus_format(const struct corpus *c); /* never FORMAT_AUTO */
@@ -56,10 +75,24 @@ uint64_t corpus_fingerprint(const struct corpus *c);
 /* corpus_get - where record i is; i < corpus_records. Touches the mapped index only. */
 void corpus_get(const struct corpus *c, uint64_t i, struct corpus_extent *ret);
 
-/* corpus_check - are the files still what was indexed? An fstat each; hashes are looked at again only when
- * size or mtime moved. A file that only grew is fine (its new records are not served); replaced by rename is
- * fine too (the old one stays open). Errors: ERR_CHANGED with the file and what to do.
+/* corpus_check_record - is the file that holds record i still what was indexed?
+ * since_ns: clock_ns() after the bytes in question were read: whoever looked at the file later than that has
+ *           looked for this caller too. So a window that checks each of its records asks the system once for
+ *           each file that it read, however many files the corpus has, and has seen any change to its bytes.
+ * An fstat; the sampled hash is looked at again only when size or times moved. A file that only grew is fine
+ * (its new records are not served); replaced by rename is fine too (the old one stays open).
+ * Not seen: an edit in place that leaves size and all sampled blocks as they were; one that was undone again
+ * before this look.
+ * Errors: ERR_CHANGED with the file and what to do.
  */
+int corpus_check_record(struct corpus *c, uint64_t i, uint64_t since_ns, struct err *reterr);
+
+/* corpus_check - the same of all files, now. */
 int corpus_check(struct corpus *c, struct err *reterr);
+
+/* corpus_news - what became of the files since they were indexed, in words: grown (by how many bytes),
+ * shorter, edited, replaced, gone, new ones that match. False and "": nothing. As dear as a look at each
+ * file's name: for a status, not for a window. */
+bool corpus_news(const struct corpus *c, char *text, size_t cap);
 
 #endif

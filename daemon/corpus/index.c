@@ -1,12 +1,9 @@
 #include "corpus/index.h"
 
-#include "base/file.h"
 #include "corpus/scan.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <limits.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -63,22 +60,30 @@ static uint64_t hash_offsets(uint64_t hash, const uint64_t *offsets, uint64_t n)
 
 /* ---- reading ---- */
 
-static bool is_of_catalog(const struct index *x, const char *paths, const char *paths_end,
-                          const struct catalog *c)
+static bool is_of_catalog(const struct index *x, const struct catalog *c)
 {
+    const char *path = x->paths;
     if (x->n_files != c->n_files)
         return false;
     for (uint32_t i = 0; i < c->n_files; i++) {
         const struct index_file *a = &x->files[i];
         const struct catalog_file *b = &c->files[i];
-        if (a->path_size != strlen(b->path) || a->path_size > (size_t)(paths_end - paths) ||
-            memcmp(paths, b->path, a->path_size) != 0)
+        if (a->path_size != strlen(b->path) || memcmp(path, b->path, a->path_size) != 0)
             return false;
         if (a->size != b->size || a->mtime_ns != b->mtime_ns || a->inode != b->inode || a->hash != b->hash ||
             a->start != b->start || a->container != (uint32_t)b->container)
             return false;
-        paths += a->path_size;
+        path += a->path_size;
     }
+    return true;
+}
+
+/* Do the paths of all files fit into room bytes? */
+static bool paths_fit(const struct index *x, uint64_t room)
+{
+    for (uint32_t i = 0; i < x->n_files; room -= x->files[i++].path_size)
+        if (x->files[i].path_size > room)
+            return false;
     return true;
 }
 
@@ -91,13 +96,14 @@ static bool has_boundaries(const uint64_t *offsets, uint64_t n, uint64_t boundar
     return hash == boundaries;
 }
 
-static bool is_whole(const char *map, size_t size, const struct catalog *c, struct index *x)
+static bool is_whole(const char *map, size_t size, struct index *x)
 {
     struct header h;
     if (size < sizeof h)
         return false;
     memcpy(&h, map, sizeof h);
-    if (h.magic != MAGIC || h.version != VERSION || h.n_records == 0 || h.n_records > RECORDS_MAX)
+    if (h.magic != MAGIC || h.version != VERSION || h.n_files == 0 || h.n_records == 0 ||
+        h.n_records > RECORDS_MAX)
         return false;
     if (h.offsets_at > size || h.offsets_at % 8 != 0 || size - h.offsets_at != h.n_records * 8)
         return false;
@@ -105,12 +111,12 @@ static bool is_whole(const char *map, size_t size, const struct catalog *c, stru
     if (paths_at > h.offsets_at || head_checksum(map, h.offsets_at) != h.checksum)
         return false;
     x->files = (const struct index_file *)(map + sizeof h);
+    x->paths = map + paths_at;
     x->offsets = (const uint64_t *)(map + h.offsets_at);
     x->n_records = h.n_records;
     x->boundaries = h.boundaries;
     x->n_files = h.n_files;
-    return is_of_catalog(x, map + paths_at, map + h.offsets_at, c) &&
-           has_boundaries(x->offsets, x->n_records, x->boundaries);
+    return paths_fit(x, h.offsets_at - paths_at) && has_boundaries(x->offsets, x->n_records, x->boundaries);
 }
 
 int index_open(const char *path, const struct catalog *c, struct index *ret)
@@ -127,8 +133,8 @@ int index_open(const char *path, const struct catalog *c, struct index *ret)
     (void)close(fd);
     if (x.map_size == 0 || x.map == MAP_FAILED)
         return 0;
-    if (!is_whole(x.map, x.map_size, c, &x)) {
-        (void)munmap(x.map, x.map_size);
+    if (!is_whole(x.map, x.map_size, &x) || (c != NULL && !is_of_catalog(&x, c))) {
+        index_close(&x);
         return 0;
     }
     *ret = x;
@@ -140,6 +146,41 @@ void index_close(struct index *x)
     if (x->map != NULL)
         (void)munmap(x->map, x->map_size);
     *x = (struct index){0};
+}
+
+uint64_t index_fingerprint(const struct index *x)
+{
+    uint64_t hash = XXH3_64bits_withSeed(&x->n_records, sizeof x->n_records, x->boundaries);
+    for (uint32_t i = 0; i < x->n_files; i++) {
+        const struct index_file *f = &x->files[i];
+        uint64_t of_file[] = {f->size, f->hash, f->first_record, f->content_end};
+        hash = XXH3_64bits_withSeed(of_file, sizeof of_file, hash);
+    }
+    return hash;
+}
+
+int index_catalog(const struct index *x, struct catalog *ret)
+{
+    struct catalog c = {.files = calloc(x->n_files, sizeof c.files[0])};
+    const char *path = x->paths;
+    if (c.files == NULL)
+        return -ENOMEM;
+    for (; c.n_files < x->n_files; c.n_files++) {
+        const struct index_file *from = &x->files[c.n_files];
+        struct catalog_file *f = &c.files[c.n_files];
+        f->fd = -1;
+        f->container = (enum container)from->container;
+        f->size = from->size;
+        f->hash = from->hash;
+        f->path = strndup(path, from->path_size);
+        if (f->path == NULL) {
+            catalog_close(&c);
+            return -ENOMEM;
+        }
+        path += from->path_size;
+    }
+    *ret = c;
+    return 0;
 }
 
 uint32_t index_get(const struct index *x, uint64_t i, uint64_t *ret_offset, uint64_t *ret_size)
@@ -263,8 +304,8 @@ static int writer_init(struct writer *w, const struct catalog *c)
     return 0;
 }
 
-/* Offsets, then the header, then to the disk, then to its name. */
-static int writer_finish(struct writer *w, const char *path, struct err *reterr)
+/* Offsets, then the header, then to the disk. */
+static int writer_finish(struct writer *w, struct err *reterr)
 {
     int rc = flush(w, reterr);
     if (rc != 0)
@@ -281,28 +322,22 @@ static int writer_finish(struct writer *w, const char *path, struct err *reterr)
     rc = write_at(w, w->head, w->head_size, 0, reterr);
     if (rc != 0)
         return rc;
-    if (fsync(w->fd) != 0 || rename(w->path, path) != 0)
-        return write_failed(w, -errno, reterr);
-    rc = file_sync_folder(path);
-    return rc == 0 ? 0 : write_failed(w, rc, reterr);
+    return fsync(w->fd) == 0 ? 0 : write_failed(w, -errno, reterr);
 }
 
 int index_build(const char *path, const struct catalog *c, enum io_kind io,
                 int (*progress)(void *arg, uint64_t done, uint64_t all), void *arg, struct index *ret,
                 struct err *reterr)
 {
-    char new_path[PATH_MAX];
-    struct writer w = {.path = new_path, .fd = -1};
-    int n = snprintf(new_path, sizeof new_path, "%s.new", path), rc;
-    if (n < 0 || (size_t)n >= sizeof new_path)
-        return err_sys(reterr, -ENAMETOOLONG, "%s", path);
+    struct writer w = {.path = path, .fd = -1};
+    int rc;
     if (writer_init(&w, c) != 0) {
         rc = err_sys(reterr, -ENOMEM, "%s", path);
         goto out_free;
     }
-    w.fd = open(new_path, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+    w.fd = open(path, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
     if (w.fd < 0) {
-        rc = err_sys(reterr, -errno, "%s: create (the index of a corpus is kept in state_dir)", new_path);
+        rc = err_sys(reterr, -errno, "%s: create (the index of a corpus is kept in state_dir)", path);
         goto out_free;
     }
     rc = scan_files(c, io,
@@ -313,11 +348,11 @@ int index_build(const char *path, const struct catalog *c, enum io_kind io,
                                         .progress_arg = arg},
                     reterr);
     if (rc == 0)
-        rc = writer_finish(&w, path, reterr);
-    if (rc != 0)
-        (void)unlink(new_path);
-    else if (index_open(path, c, ret) != 1)
+        rc = writer_finish(&w, reterr);
+    if (rc == 0 && index_open(path, c, ret) != 1)
         rc = err_set(reterr, -EIO, "%s: cannot be read back after it was written; check the disk", path);
+    if (rc != 0)
+        (void)unlink(path);
     (void)close(w.fd);
 out_free:
     free(w.buffer);

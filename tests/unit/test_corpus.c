@@ -2,6 +2,7 @@
  * change. */
 #include "corpus/corpus.h"
 
+#include "base/clock.h"
 #include "corpus/record.h"
 #include "support/folder.h"
 
@@ -28,12 +29,8 @@ static const enum io_kind kinds[] = {IO_AUTO, IO_PREAD};
 static int open_as(struct folder *f, const char *glob, enum corpus_format format, enum io_kind io,
                    struct corpus **ret, struct err *reterr)
 {
-    /* The corpus borrows its configuration: it lives as long as the program. */
-    static char pattern[512];
-    static char *paths[] = {pattern};
-    static struct conf_corpus conf = {.name = (char *)"tulu", .paths = paths, .n_paths = 1};
-    char state_dir[512];
-    conf.format = format;
+    char pattern[512], state_dir[512], *paths[] = {pattern};
+    const struct conf_corpus conf = {.name = (char *)"tulu", .paths = paths, .n_paths = 1, .format = format};
     (void)snprintf(pattern, sizeof pattern, "%s", folder_path(f, glob));
     (void)snprintf(state_dir, sizeof state_dir, "%s", folder_path(f, "state"));
     return corpus_open(&conf, state_dir, io, NULL, NULL, ret, reterr);
@@ -113,7 +110,8 @@ static void test_globs_overlap(void **state)
     struct corpus *c;
     struct err err;
     assert_int_equal(corpus_open(&conf, state_dir, IO_AUTO, NULL, NULL, &c, &err), 0);
-    assert_ptr_equal(corpus_conf(c), &conf);
+    assert_string_equal(corpus_conf(c)->name, "c");
+    assert_int_equal(corpus_conf(c)->n_paths, 3);
     assert_int_equal(corpus_files(c), 2);
     assert_int_equal(corpus_records(c), 3);
     assert_string_equal(corpus_path(c, 1), one);
@@ -299,6 +297,34 @@ static void test_check(void **state)
     corpus_close(c);
 }
 
+/* Each record vouches for its own file only; who looked later has looked for all that read before. */
+static void test_check_of_a_record(void **state)
+{
+    struct folder *f = *state;
+    struct err err;
+    (void)folder_write_text(f, "a.jsonl", TEXT);
+    (void)folder_write_text(f, "b.jsonl", TEXT);
+    struct corpus *c = must_open(f, "*.jsonl");
+    /* An edit that leaves size and time as they are, at once after the files were opened. */
+    struct stat st;
+    assert_int_equal(stat(folder_path(f, "b.jsonl"), &st), 0);
+    const struct timespec times[2] = {st.st_atim, st.st_mtim};
+    const char *b = folder_write_text(f, "b.jsonl", "{\"text\":\"x\"}\n");
+    assert_int_equal(utimensat(AT_FDCWD, b, times, 0), 0);
+    const uint64_t read_ns = clock_ns();
+    assert_int_equal(corpus_check_record(c, 0, read_ns, &err), 0);
+    assert_int_equal(corpus_check_record(c, 1, read_ns, &err), ERR_CHANGED);
+    assert_non_null(strstr(err.text, "corpus 'tulu': "));
+    assert_non_null(strstr(err.text, "b.jsonl: its content is not what was indexed"));
+    (void)folder_write_text(f, "b.jsonl", TEXT);
+    assert_int_equal(corpus_check_record(c, 1, read_ns, &err), 0);
+    const uint64_t later_ns = clock_ns();
+    (void)folder_write_text(f, "b.jsonl", "{\"text\":\"y\"}\n");
+    assert_int_equal(corpus_check_record(c, 1, read_ns, &err), 0);
+    assert_int_equal(corpus_check_record(c, 1, later_ns, &err), ERR_CHANGED);
+    corpus_close(c);
+}
+
 /* The hash looks at the beginning, the end and between: a large file that changed in one of its blocks is
  * another. */
 static void test_check_of_large_files(void **state)
@@ -389,6 +415,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_state_dir_is_wrong, folder_new, folder_free),
         cmocka_unit_test_setup_teardown(test_index_is_kept, folder_new, folder_free),
         cmocka_unit_test_setup_teardown(test_check, folder_new, folder_free),
+        cmocka_unit_test_setup_teardown(test_check_of_a_record, folder_new, folder_free),
         cmocka_unit_test_setup_teardown(test_check_of_large_files, folder_new, folder_free),
         cmocka_unit_test_setup_teardown(test_real_corpora, folder_new, folder_free),
     };

@@ -1,0 +1,170 @@
+#include "corpus/versions.h"
+
+#include "base/file.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define DIGITS 16u /* of a fingerprint, in hex */
+
+/* state_dir/corpora/NAME<suffix> */
+static int make_path(const char *state_dir, const char *name, const char *suffix, char ret[PATH_MAX],
+                     struct err *reterr)
+{
+    int n = snprintf(ret, PATH_MAX, "%s/corpora/%s%s", state_dir, name, suffix);
+    return n > 0 && n < PATH_MAX ? 0
+                                 : err_sys(reterr, -ENAMETOOLONG, "%s/corpora/%s%s", state_dir, name, suffix);
+}
+
+static int make_kept_path(const char *state_dir, const char *name, uint64_t fingerprint, char ret[PATH_MAX],
+                          struct err *reterr)
+{
+    char suffix[32];
+    (void)snprintf(suffix, sizeof suffix, ".%016" PRIx64 ".index", fingerprint);
+    return make_path(state_dir, name, suffix, ret, reterr);
+}
+
+/* ---- the newest ---- */
+
+/* What stands at path goes to its name among the kept, unless it is damaged or says the same as new. */
+static int keep(const char *state_dir, const char *name, const char *path, const struct index *new,
+                struct err *reterr)
+{
+    char kept[PATH_MAX];
+    struct index old;
+    if (index_open(path, NULL, &old) != 1)
+        return 0;
+    uint64_t fingerprint = index_fingerprint(&old);
+    index_close(&old);
+    if (fingerprint == index_fingerprint(new))
+        return 0;
+    int rc = make_kept_path(state_dir, name, fingerprint, kept, reterr);
+    if (rc != 0)
+        return rc;
+    return rename(path, kept) == 0 ? 0 : err_sys(reterr, -errno, "%s: rename to %s", path, kept);
+}
+
+static int put(const char *new_path, const char *path, struct err *reterr)
+{
+    if (rename(new_path, path) != 0)
+        return err_sys(reterr, -errno, "%s: rename to %s", new_path, path);
+    int rc = file_sync_folder(path);
+    return rc == 0 ? 0 : err_sys(reterr, rc, "%s: its folder cannot be synced", path);
+}
+
+int versions_open_newest(const char *state_dir, const char *name, const struct catalog *c, enum io_kind io,
+                         int (*progress)(void *arg, uint64_t done, uint64_t all), void *arg,
+                         struct index *ret, bool *ret_scanned, struct err *reterr)
+{
+    char path[PATH_MAX], new_path[PATH_MAX];
+    struct index new = {0};
+    int rc = make_path(state_dir, "", "", path, reterr);
+    if (rc != 0)
+        return rc;
+    rc = file_make_dir(path, reterr);
+    if (rc != 0)
+        return err_wrap(reterr, rc, "state_dir");
+    rc = make_path(state_dir, name, ".index.new", new_path, reterr);
+    if (rc == 0)
+        rc = make_path(state_dir, name, ".index", path, reterr);
+    if (rc != 0)
+        return rc;
+    *ret_scanned = index_open(path, c, ret) != 1;
+    if (!*ret_scanned)
+        return 0;
+    rc = index_build(new_path, c, io, progress, arg, &new, reterr);
+    if (rc != 0)
+        return rc;
+    rc = keep(state_dir, name, path, &new, reterr);
+    if (rc == 0)
+        rc = put(new_path, path, reterr);
+    if (rc != 0) {
+        (void)unlink(new_path);
+        index_close(&new);
+        return rc;
+    }
+    *ret = new;
+    return 0;
+}
+
+/* ---- older ones ---- */
+
+static bool open_if(const char *path, uint64_t fingerprint, struct index *ret)
+{
+    struct index x;
+    if (index_open(path, NULL, &x) != 1)
+        return false;
+    if (index_fingerprint(&x) != fingerprint) {
+        index_close(&x);
+        return false;
+    }
+    *ret = x;
+    return true;
+}
+
+int versions_find(const char *state_dir, const char *name, uint64_t fingerprint, struct index *ret,
+                  struct err *reterr)
+{
+    char path[PATH_MAX], kept[PATH_MAX];
+    int rc = make_path(state_dir, name, ".index", path, reterr);
+    if (rc == 0)
+        rc = make_kept_path(state_dir, name, fingerprint, kept, reterr);
+    if (rc != 0)
+        return rc;
+    if (open_if(kept, fingerprint, ret) || open_if(path, fingerprint, ret))
+        return 0;
+    if (access(kept, F_OK) == 0)
+        return err_set(reterr, ERR_CHANGED,
+                       "%s: is damaged, or cannot be read; it alone tells where these records were", kept);
+    return err_set(reterr, ERR_CHANGED,
+                   "the files have changed, and how they were is not kept (there is no %s)", kept);
+}
+
+/* Is file that of a kept version of name? */
+static bool is_kept(const char *file, const char *name, uint64_t *ret_fingerprint)
+{
+    size_t n = strlen(name);
+    if (strncmp(file, name, n) != 0 || file[n] != '.' || strspn(file + n + 1, "0123456789abcdef") != DIGITS ||
+        strcmp(file + n + 1 + DIGITS, ".index") != 0)
+        return false;
+    *ret_fingerprint = strtoull(file + n + 1, NULL, 16);
+    return true;
+}
+
+static bool is_wanted(uint64_t fingerprint, const uint64_t *keep, uint32_t n)
+{
+    for (uint32_t i = 0; i < n; i++)
+        if (keep[i] == fingerprint)
+            return true;
+    return false;
+}
+
+int versions_prune(const char *state_dir, const char *name, const uint64_t *keep, uint32_t n,
+                   struct err *reterr)
+{
+    char path[PATH_MAX];
+    uint64_t fingerprint;
+    int rc = make_path(state_dir, "", "", path, reterr);
+    if (rc != 0)
+        return rc;
+    DIR *folder = opendir(path);
+    if (folder == NULL)
+        return errno == ENOENT ? 0 : err_sys(reterr, -errno, "%s", path);
+    const struct dirent *e;
+    while ((errno = 0, e = readdir(folder)) != NULL) {
+        if (!is_kept(e->d_name, name, &fingerprint) || is_wanted(fingerprint, keep, n))
+            continue;
+        if (unlinkat(dirfd(folder), e->d_name, 0) != 0 && errno != ENOENT && rc == 0)
+            rc = err_sys(reterr, -errno, "%s%s: remove", path, e->d_name);
+    }
+    if (errno != 0 && rc == 0)
+        rc = err_sys(reterr, -errno, "%s", path);
+    (void)closedir(folder);
+    return rc;
+}
