@@ -112,6 +112,7 @@ static void encode(const struct start *s, const struct header *h, const uint64_t
 uint64_t start_hash(const struct start *s)
 {
     struct header h = header_of(s, 0);
+    h.version = 0; /* of the file, not of what is in it */
     uint64_t hash = XXH3_64bits(&h, sizeof h);
     for (uint32_t c = 0; c < s->n_corpora; c++) {
         struct disk_corpus d = to_disk(&s->corpora[c]);
