@@ -92,7 +92,7 @@ int corpus_check(struct corpus *c, struct err *reterr);
 
 /* corpus_news - what became of the files since they were indexed, in words: grown (by how many bytes),
  * shorter, edited, replaced, gone, new ones that match. False and "": nothing. As dear as a look at each
- * file's name: for a status, not for a window. */
+ * file's name: for a status, not for a window.   text: NULL where cap is 0. */
 bool corpus_news(const struct corpus *c, char *text, size_t cap);
 
 #endif

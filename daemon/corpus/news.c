@@ -66,11 +66,12 @@ static void say_new_files(struct words *w, const struct catalog *c, const struct
 bool news_tell(const struct catalog *c, const struct conf_corpus *conf, char *text, size_t cap)
 {
     struct tally tallies[FATE__COUNT] = {{0}};
-    struct words w = {text, 0, cap};
+    char little[2]; /* enough to tell that there are words */
+    struct words w = {cap > 0 ? text : little, 0, cap > 0 ? cap : sizeof little};
     struct paths now = {0};
     struct err err;
     uint64_t size, grown = 0;
-    text[0] = '\0';
+    w.text[0] = '\0';
     for (uint32_t i = 0; i < c->n_files; i++) {
         const struct catalog_file *f = &c->files[i];
         enum catalog_fate fate = catalog_look(f, &size);
