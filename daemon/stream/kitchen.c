@@ -174,16 +174,17 @@ static int split_dialogue(struct kitchen *k, struct window *w, const struct slot
             else if ((least = pairs) == most)
                 break;
         }
+        made += k->doc.n_ids;
+        if (p.part - whole.part == PARTS_MAX || made > made_max) {
+            (void)snprintf(
+                detail, RECORD_DETAIL,
+                "in pieces of seq_len %u with its system prompt: over %d, or over %d times as long", seq_len,
+                PARTS_MAX, GROWTH_MAX);
+            return UNUSABLE_OVERLONG;
+        }
         if (k->doc.n_ids > seq_len) {
             fit_truncate(&k->doc, seq_len);
             w->truncated++;
-        }
-        made += k->doc.n_ids;
-        if (p.part - whole.part == PARTS_MAX || made > made_max) {
-            (void)snprintf(detail, RECORD_DETAIL,
-                           "seq_len %u would make it over %d pieces, or over %d times as long", seq_len,
-                           PARTS_MAX, GROWTH_MAX);
-            return UNUSABLE_OVERLONG;
         }
         int rc = add_document(k, w, s, &k->doc, p);
         if (rc != 0)

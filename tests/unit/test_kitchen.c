@@ -1,0 +1,339 @@
+/* Windows from records: pieces that were left over are made again, each part of a record once; what would
+ * become too much is refused. */
+#include "base/rng.h"
+#include "support/window_rig.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+enum { RECORDS = 3, PAIRS = 60, TOKENS_MAX = 1 << 15 };
+
+static struct folder *folder;
+
+static int setup(void **state)
+{
+    int rc = folder_new(state);
+    folder = *state;
+    return rc;
+}
+
+static void put_pair(FILE *f, uint32_t i, uint32_t words)
+{
+    fprintf(f, ",{\"role\":\"user\",\"content\":\"What of %u?\"},{\"role\":\"assistant\",\"content\":\"It is",
+            i);
+    for (uint32_t k = 0; k < words; k++)
+        fprintf(f, " %u", i + k);
+    fprintf(f, ".\"}");
+}
+
+static char *dialogues(void)
+{
+    char *text;
+    size_t size;
+    FILE *f = open_memstream(&text, &size);
+    assert_non_null(f);
+    for (uint32_t r = 0; r < RECORDS; r++) {
+        fprintf(f, "{\"messages\":[{\"role\":\"system\",\"content\":\"Answer with care, %u.\"}", r);
+        for (uint32_t i = 0; i < PAIRS; i++)
+            put_pair(f, r * 100 + i, i * 7 % 12);
+        fprintf(f, "]}\n");
+    }
+    assert_int_equal(fclose(f), 0);
+    return text;
+}
+
+static char *texts(uint32_t words)
+{
+    char *text;
+    size_t size;
+    FILE *f = open_memstream(&text, &size);
+    assert_non_null(f);
+    for (uint32_t r = 0; r < RECORDS; r++) {
+        fprintf(f, "{\"text\":\"Numbers:");
+        for (uint32_t i = 0; i < words; i++)
+            fprintf(f, " %u", i * (r + 3));
+        fprintf(f, "\"}\n");
+    }
+    assert_int_equal(fclose(f), 0);
+    return text;
+}
+
+/* All records, none split: what pieces are compared with. */
+static struct window *whole_records(struct window_rig *r)
+{
+    struct slot all[RECORDS];
+    for (uint32_t i = 0; i < RECORDS; i++)
+        all[i] = (struct slot){.record = i};
+    r->stream.seq_len = TOKENS_MAX;
+    struct window *w = window_rig_left(r, all, RECORDS);
+    assert_int_equal(w->n_docs, RECORDS);
+    return w;
+}
+
+/* How often each part of each record was sent: pairs of a dialogue, tokens of a text. */
+struct sent {
+    const struct window *whole;
+    bool text;
+    uint8_t times[RECORDS][TOKENS_MAX];
+};
+
+static struct slot slot_of(const struct window_doc *d)
+{
+    return (struct slot){.corpus = d->corpus, .pass = d->pass, .record = d->record, .piece = d->piece};
+}
+
+static void send_tokens(struct sent *x, const struct window *w, const struct window_doc *d)
+{
+    const struct window_doc *all = &x->whole->docs[d->record];
+    const uint32_t to = d->piece.to > 0 ? d->piece.to : all->n_tokens;
+    assert_int_equal(d->n_tokens, to - d->piece.from);
+    assert_memory_equal(w->tokens + d->first_token, x->whole->tokens + all->first_token + d->piece.from,
+                        d->n_tokens * sizeof w->tokens[0]);
+    for (uint32_t i = d->piece.from; i < to; i++)
+        x->times[d->record][i]++;
+}
+
+static void send_pairs(struct sent *x, const struct window *w, const struct window_doc *d)
+{
+    const struct window_doc *all = &x->whole->docs[d->record];
+    const uint32_t to = d->piece.to > 0 ? d->piece.to : PAIRS;
+    assert_int_equal(d->n_spans, to - d->piece.from);
+    for (uint32_t i = 0; i < d->n_spans; i++) {
+        const struct window_span *have = &w->spans[d->first_span + i],
+                                 *want = &x->whole->spans[all->first_span + d->piece.from + i];
+        assert_int_equal(have->end - have->start, want->end - want->start);
+        assert_memory_equal(w->tokens + d->first_token + have->start,
+                            x->whole->tokens + all->first_token + want->start,
+                            (have->end - have->start) * sizeof w->tokens[0]);
+        x->times[d->record][d->piece.from + i]++;
+    }
+}
+
+/* Generations of any seq_len, each of which sends some of its documents and leaves over the others. */
+static void check_generations(struct window_rig *r, struct sent *x, uint32_t seed)
+{
+    struct slot left[TOKENS_MAX];
+    uint32_t n_left = RECORDS;
+    struct rng rng;
+    rng_init(&rng, (struct rng_key){.seed = seed});
+    memset(x->times, 0, sizeof x->times);
+    for (uint32_t i = 0; i < RECORDS; i++)
+        left[i] = (struct slot){.record = i};
+    for (int generation = 0; n_left > 0; generation++) {
+        r->stream.seq_len = generation % 3 == 1 ? r->stream.seq_len : 80 + rng_below(&rng, 600);
+        struct window *w = window_rig_left(r, left, n_left);
+        assert_int_equal(w->n_unusable, 0);
+        assert_in_range(r->n_reads, 1, RECORDS);
+        n_left = 0;
+        for (size_t i = 0; i < w->n_docs; i++) {
+            const struct window_doc *d = &w->docs[i];
+            assert_in_range(d->n_tokens, 1, r->stream.seq_len);
+            if (generation < 8 && rng_below(&rng, 3) > 0)
+                left[n_left++] = slot_of(d);
+            else if (x->text)
+                send_tokens(x, w, d);
+            else
+                send_pairs(x, w, d);
+        }
+        window_unref(w);
+    }
+    for (uint32_t i = 0; i < RECORDS; i++) {
+        const uint32_t parts = x->text ? x->whole->docs[i].n_tokens : PAIRS;
+        for (uint32_t k = 0; k < parts; k++)
+            assert_int_equal(x->times[i][k], 1);
+    }
+}
+
+static void each_part_of_a_record_is_sent_once(void **state)
+{
+    (void)state;
+    for (int text = 0; text < 2; text++) {
+        struct window_rig r;
+        struct sent *x = calloc(1, sizeof *x);
+        char *records = text ? texts(700) : dialogues();
+        assert_non_null(x);
+        window_rig_open(&r, folder, text ? FORMAT_TEXT : FORMAT_MESSAGES, records);
+        x->whole = whole_records(&r);
+        x->text = text;
+        for (uint32_t seed = 0; seed < 30; seed++)
+            check_generations(&r, x, seed);
+        window_unref((struct window *)x->whole);
+        window_rig_close(&r);
+        free(records);
+        free(x);
+    }
+}
+
+static void assert_same_document(const struct window *a, const struct window_doc *x, const struct window *b,
+                                 const struct window_doc *y)
+{
+    assert_int_equal(x->n_tokens, y->n_tokens);
+    assert_int_equal(x->n_runs, y->n_runs);
+    assert_int_equal(x->n_spans, y->n_spans);
+    assert_memory_equal(&x->piece, &y->piece, sizeof x->piece);
+    assert_memory_equal(a->tokens + x->first_token, b->tokens + y->first_token, x->n_tokens * 4);
+    assert_memory_equal(a->runs + x->first_run, b->runs + y->first_run, x->n_runs * sizeof a->runs[0]);
+    assert_memory_equal(a->spans + x->first_span, b->spans + y->first_span, x->n_spans * sizeof a->spans[0]);
+}
+
+static void by_the_same_rules_a_piece_is_the_same_document(void **state)
+{
+    (void)state;
+    for (int text = 0; text < 2; text++) {
+        struct window_rig r;
+        struct slot left[200];
+        char *records = text ? texts(700) : dialogues();
+        window_rig_open(&r, folder, text ? FORMAT_TEXT : FORMAT_MESSAGES, records);
+        struct window *first, *again;
+        for (uint32_t i = 0; i < RECORDS; i++)
+            left[i] = (struct slot){.record = i};
+        first = window_rig_left(&r, left, RECORDS);
+        const uint32_t n = (uint32_t)first->n_docs;
+        assert_in_range(n, 2 * RECORDS, 200);
+        assert_int_equal(first->split, RECORDS);
+        for (uint32_t i = 0; i < n; i++)
+            left[i] = slot_of(&first->docs[i]);
+        for (uint32_t from = 1; from < n; from += 4) {
+            again = window_rig_left(&r, left + from, n - from);
+            assert_int_equal(again->n_docs, n - from);
+            assert_int_equal(again->split, 0);
+            for (uint32_t i = from; i < n; i++)
+                assert_same_document(first, &first->docs[i], again, &again->docs[i - from]);
+            window_unref(again);
+        }
+        window_unref(first);
+        window_rig_close(&r);
+        free(records);
+    }
+}
+
+static void a_piece_that_was_cut_can_be_made_whole(void **state)
+{
+    (void)state;
+    struct window_rig r;
+    char *records = dialogues();
+    window_rig_open(&r, folder, FORMAT_MESSAGES, records);
+    const struct slot left = {.record = 1, .piece = {.from = 10, .to = 30, .of = PAIRS, .part = 2}};
+    r.stream.overlong = OVERLONG_TRUNCATE;
+    struct window *w = window_rig_left(&r, &left, 1);
+    assert_int_equal(w->truncated, 1);
+    assert_int_equal(w->n_docs, 1);
+    assert_memory_equal(&w->docs[0].piece, &left.piece, sizeof left.piece);
+    assert_in_range(w->docs[0].n_spans, 1, 19);
+    const struct slot again = slot_of(&w->docs[0]);
+    window_unref(w);
+    r.stream.seq_len = 4096;
+    w = window_rig_left(&r, &again, 1);
+    assert_int_equal(w->docs[0].n_spans, 20);
+    window_unref(w);
+
+    r.stream.seq_len = 128;
+    r.stream.overlong = OVERLONG_DROP;
+    w = window_rig_left(&r, &again, 1);
+    assert_int_equal(w->n_docs, 0);
+    assert_int_equal(w->n_unusable, 1);
+    assert_int_equal(w->unusable[0].reason, UNUSABLE_OVERLONG);
+    window_unref(w);
+    window_rig_close(&r);
+    free(records);
+}
+
+static void a_record_that_splits_into_too_much_is_refused_whole(void **state)
+{
+    (void)state;
+    struct window_rig r;
+    char *text;
+    size_t size;
+    FILE *f = open_memstream(&text, &size);
+    fprintf(f, "{\"messages\":[{\"role\":\"system\",\"content\":\"Care");
+    for (int i = 0; i < 200; i++)
+        fprintf(f, " %d", i);
+    fprintf(f, "\"}");
+    for (uint32_t i = 0; i < 500; i++)
+        put_pair(f, i, 1);
+    fprintf(f, "]}\n{\"messages\":[{\"role\":\"system\",\"content\":\"Care\"}");
+    put_pair(f, 1, 2);
+    fprintf(f, "]}\n");
+    assert_int_equal(fclose(f), 0);
+    window_rig_open(&r, folder, FORMAT_MESSAGES, text);
+    const struct slot left[] = {{.record = 0}, {.record = 1}};
+    r.stream.seq_len = TOKENS_MAX;
+    struct window *w = window_rig_left(&r, left, 2);
+    const uint32_t prompt = w->blocks[0].n_tokens, tokens = w->docs[0].n_tokens;
+    window_unref(w);
+
+    /* It does not fit, leaves room for a pair or two, leaves as much room as it takes. */
+    const uint32_t seq_len[] = {prompt / 2, prompt + 30, 2 * prompt};
+    for (int i = 0; i < 3; i++) {
+        r.stream.seq_len = seq_len[i];
+        w = window_rig_left(&r, left, 2);
+        const struct window_doc *last = &w->docs[w->n_docs - 1];
+        assert_int_equal(last->record, 1);
+        assert_int_equal(w->n_tokens, last->first_token + last->n_tokens);
+        assert_int_equal(w->truncated, 0);
+        if (i == 2) {
+            assert_int_equal(w->split, 1);
+            assert_int_equal(w->n_unusable, 0);
+            assert_in_range(w->n_tokens, tokens, 3 * tokens);
+        } else {
+            assert_int_equal(w->n_docs, 1);
+            assert_int_equal(last->first_token, 0);
+            assert_int_equal(w->split, 0);
+            assert_int_equal(w->n_unusable, 1);
+            assert_int_equal(w->unusable[0].record, 0);
+            assert_int_equal(w->unusable[0].reason, UNUSABLE_OVERLONG);
+            assert_non_null(strstr(w->unusable[0].detail, "over 8 times as long"));
+        }
+        window_unref(w);
+    }
+    window_rig_close(&r);
+    free(text);
+}
+
+static void a_text_becomes_no_more_than_4096_pieces(void **state)
+{
+    (void)state;
+    struct window_rig r;
+    char *records = texts(3000);
+    window_rig_open(&r, folder, FORMAT_TEXT, records);
+    struct window *w = whole_records(&r);
+    const uint32_t n = w->docs[0].n_tokens;
+    const struct slot left = {.record = 0};
+    assert_in_range(n, 2 * 4096, TOKENS_MAX);
+    window_unref(w);
+
+    r.stream.seq_len = (n + 4095) / 4096;
+    w = window_rig_left(&r, &left, 1);
+    assert_int_equal(w->n_docs + w->n_unusable, (n - 1) / r.stream.seq_len + 1);
+    assert_in_range(w->n_docs, 2, 4096);
+    window_unref(w);
+
+    r.stream.seq_len--;
+    w = window_rig_left(&r, &left, 1);
+    assert_int_equal(w->n_docs, 0);
+    assert_int_equal(w->n_unusable, 1);
+    assert_int_equal(w->unusable[0].reason, UNUSABLE_OVERLONG);
+    assert_non_null(strstr(w->unusable[0].detail, "over 4096 pieces"));
+    window_unref(w);
+    window_rig_close(&r);
+    free(records);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(each_part_of_a_record_is_sent_once),
+        cmocka_unit_test(by_the_same_rules_a_piece_is_the_same_document),
+        cmocka_unit_test(a_piece_that_was_cut_can_be_made_whole),
+        cmocka_unit_test(a_record_that_splits_into_too_much_is_refused_whole),
+        cmocka_unit_test(a_text_becomes_no_more_than_4096_pieces),
+    };
+    return cmocka_run_group_tests(tests, setup, folder_free);
+}
