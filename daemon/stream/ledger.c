@@ -112,16 +112,19 @@ static bool has_quarantine(const struct ledger *l, const struct entry *e, size_t
  * follows the last of them is cut off, here and there. */
 static int read_entries(struct ledger *l, enum ledger_found *found)
 {
-    struct entry e;
+    struct entry e[256]; /* few calls to the system: a long job's ledger has millions */
     struct stat st;
     off_t at = sizeof(struct header);
-    size_t n_quarantine = 0;
-    while (pread(l->fd, &e, sizeof e, at) == (ssize_t)sizeof e && e.check == check_of(&e, l->n) &&
-           has_quarantine(l, &e, &n_quarantine)) {
-        if (add(l, &e) != 0)
-            return -ENOMEM;
-        at += (off_t)sizeof e;
-    }
+    size_t n_quarantine = 0, n, i;
+    do {
+        ssize_t size = pread(l->fd, e, sizeof e, at);
+        n = size < 0 ? 0 : (size_t)size / sizeof e[0];
+        for (i = 0; i < n && e[i].check == check_of(&e[i], l->n) && has_quarantine(l, &e[i], &n_quarantine);
+             i++)
+            if (add(l, &e[i]) != 0)
+                return -ENOMEM;
+        at += (off_t)(i * sizeof e[0]);
+    } while (i == sizeof e / sizeof e[0]);
     l->n_quarantine = n_quarantine;
     if (fstat(l->fd, &st) != 0 || ftruncate(l->fd, at) != 0 ||
         ftruncate(l->quarantine_fd, (off_t)(n_quarantine * sizeof l->quarantine[0])) != 0)

@@ -146,6 +146,23 @@ static void one_says_what_it_found(void **state)
     assert_int_equal(found, LEDGER_WHOLE);
 }
 
+/* Around the numbers of windows that are read at once. */
+static void long_ones_are_read_whole(void **state)
+{
+    static const uint64_t windows[] = {255, 256, 257, 511, 512, 1000};
+    struct ledger *l = open_ledger(*state, 1);
+    for (int i = 0; i < 6; i++) {
+        while (ledger_windows(l) < windows[i])
+            append_next(l);
+        ledger_close(l);
+        l = open_ledger(*state, 1);
+        assert_int_equal(found, LEDGER_WHOLE);
+        assert_int_equal(ledger_windows(l), windows[i]);
+        check_windows(l);
+    }
+    ledger_close(l);
+}
+
 static void one_of_another_fingerprint_is_made_anew(void **state)
 {
     struct folder *f = *state;
@@ -219,6 +236,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(rows_are_found_in_their_windows, folder_new, folder_free),
         cmocka_unit_test_setup_teardown(a_window_costs_under_128_bytes_on_disk, folder_new, folder_free),
         cmocka_unit_test_setup_teardown(one_says_what_it_found, folder_new, folder_free),
+        cmocka_unit_test_setup_teardown(long_ones_are_read_whole, folder_new, folder_free),
         cmocka_unit_test_setup_teardown(one_of_another_fingerprint_is_made_anew, folder_new, folder_free),
         cmocka_unit_test_setup_teardown(a_damaged_header_is_not_believed, folder_new, folder_free),
         cmocka_unit_test_setup_teardown(each_generation_has_its_own, folder_new, folder_free),
