@@ -132,16 +132,18 @@ static void answer_and_free(struct mock *m, char *data, size_t size)
     free(data);
 }
 
-static void answer_opened(struct mock *m, uint64_t step)
+/* `opened`, or `changed` to rows of `length`. */
+static void answer_info(struct mock *m, enum msg_type type, uint64_t step, uint32_t generation,
+                        uint32_t length)
 {
-    struct msg_corpus corpora[] = {{"tulu", 939343}, {"own", 12}};
+    struct msg_corpus corpora[] = {{"tulu", 939343}, {"own", 12}, {"new", 7}};
     const struct msg_opened o = {
         .version = 1,
-        .generation = 3,
+        .generation = generation,
         .step = step,
         .steps = MSG_UNKNOWN,
         .rows = 2,
-        .length = 8,
+        .length = length,
         .vocab_size = 64000,
         .max_position = 65536,
         .packing = true,
@@ -150,11 +152,25 @@ static void answer_opened(struct mock *m, uint64_t step)
         .strategy = "skip_all",
         .tokenizer = "00ff",
         .corpora = corpora,
-        .n_corpora = 2,
+        .n_corpora = type == MSG_TYPE_OPENED ? 2 : 3,
     };
     char *data;
     size_t size;
-    if (msg_encode_opened(&o, &data, &size) == 0)
+    if ((type == MSG_TYPE_OPENED ? msg_encode_opened : msg_encode_changed)(&o, &data, &size) == 0)
+        answer_and_free(m, data, size);
+}
+
+static void answer_opened(struct mock *m, uint64_t step)
+{
+    answer_info(m, MSG_TYPE_OPENED, step, 3, 8);
+}
+
+static void answer_wait(struct mock *m, uint64_t step, uint64_t known, uint64_t seconds)
+{
+    const struct msg_wait w = {.step = step, .known = known, .seconds = seconds};
+    char *data;
+    size_t size;
+    if (msg_encode_wait(&w, &data, &size) == 0)
         answer_and_free(m, data, size);
 }
 

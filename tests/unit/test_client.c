@@ -3,6 +3,7 @@
 #include "skipalign.h"
 #include "unit/mock_feeder.h"
 
+#include <semaphore.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdbool.h>
@@ -325,6 +326,232 @@ static void old_steps_are_dropped(void **state)
     mock_finish(&m);
 }
 
+/* ---- several feeders ---- */
+
+#define NOBODY "tcp://127.0.0.1:9"
+
+static skipalign_feed *open_both(const char *first, const char *second, const skipalign_options *o)
+{
+    char endpoints[160];
+    skipalign_feed *f;
+    (void)snprintf(endpoints, sizeof endpoints, "%s, %s", first, second);
+    if (skipalign_open(endpoints, o, &f) != 0)
+        fail_msg("%s", skipalign_message(f));
+    return f;
+}
+
+static void serve_two_steps(struct mock *m)
+{
+    EXPECT(m, hear(m, MSG_TYPE_OPEN));
+    const uint64_t step = m->heard.open.step;
+    answer_opened(m, step);
+    answer_step(m, step);
+    answer_step(m, step + 1);
+    while (!hear(m, MSG_TYPE_CLOSE))
+        EXPECT(m, m->heard.type == MSG_TYPE_CREDIT);
+}
+
+static void next_endpoint_is_tried_when_nobody_listens(void **state)
+{
+    (void)state;
+    struct mock m;
+    mock_start(&m, serve_two_steps);
+    skipalign_feed *f = open_both(NOBODY, m.endpoint, &options);
+    next_is(f, 10);
+    next_is(f, 11);
+    skipalign_close(f);
+    mock_finish(&m);
+}
+
+static void die_after_one(struct mock *m)
+{
+    EXPECT(m, hear(m, MSG_TYPE_OPEN));
+    answer_opened(m, 10);
+    answer_step(m, 10);
+    EXPECT(m, hear(m, MSG_TYPE_CREDIT)); /* the batch has arrived: `done` came back */
+}
+
+static void leave_after_one(struct mock *m)
+{
+    EXPECT(m, hear(m, MSG_TYPE_OPEN));
+    answer_opened(m, 10);
+    answer_step(m, 10);
+    answer_error(m, MSG_SHUTTING_DOWN, "going down");
+    EXPECT(m, hear(m, MSG_TYPE_CREDIT));
+}
+
+static void another_feeder_goes_on(void (*first)(struct mock *m), const skipalign_options *o)
+{
+    struct mock m[2];
+    mock_start(&m[0], first);
+    mock_start(&m[1], serve_two_steps);
+    skipalign_feed *f = open_both(m[0].endpoint, m[1].endpoint, o);
+    next_is(f, 10);
+    assert_int_equal(skipalign_done(f, 10), 0);
+    next_is(f, 11);
+    next_is(f, 12);
+    skipalign_close(f);
+    mock_finish(&m[0]);
+    mock_finish(&m[1]);
+}
+
+static void another_feeder_goes_on_when_one_dies_or_leaves(void **state)
+{
+    (void)state;
+    another_feeder_goes_on(die_after_one, &options);
+    another_feeder_goes_on(leave_after_one, &options);
+}
+
+static sem_t released;
+
+static void say_nothing(struct mock *m)
+{
+    EXPECT(m, hear(m, MSG_TYPE_OPEN));
+    (void)sem_wait(&released);
+}
+
+static void open_and_say_nothing(struct mock *m)
+{
+    EXPECT(m, hear(m, MSG_TYPE_OPEN));
+    answer_opened(m, 10);
+    (void)sem_wait(&released);
+}
+
+static void silent_feeder_is_left(void **state)
+{
+    (void)state;
+    static void (*const scripts[])(struct mock * m) = {say_nothing, open_and_say_nothing};
+    for (size_t i = 0; i < 2; i++) {
+        skipalign_options o = options;
+        *(i == 0 ? &o.dead_after_ms : &o.silent_after_ms) = 200;
+        struct mock m[2];
+        assert_int_equal(sem_init(&released, 0, 0), 0);
+        mock_start(&m[0], scripts[i]);
+        mock_start(&m[1], serve_two_steps);
+        skipalign_feed *f = open_both(m[0].endpoint, m[1].endpoint, &o);
+        next_is(f, 10);
+        assert_int_equal(sem_post(&released), 0);
+        skipalign_close(f);
+        mock_finish(&m[0]);
+        mock_finish(&m[1]);
+    }
+}
+
+static void serve_an_older_history(struct mock *m)
+{
+    EXPECT(m, hear(m, MSG_TYPE_OPEN) && m->heard.open.step == 11);
+    answer_info(m, MSG_TYPE_OPENED, 11, 2, 8);
+}
+
+static void serve_another_history(struct mock *m)
+{
+    EXPECT(m, hear(m, MSG_TYPE_OPEN) && m->heard.open.step == 11);
+    answer_info(m, MSG_TYPE_OPENED, 11, 3, 16);
+}
+
+static void feeder_of_another_history_is_refused(void **state)
+{
+    (void)state;
+    static const struct {
+        void (*script)(struct mock *m);
+        const char *words;
+    } cases[] = {{serve_an_older_history, "only generation 2 of stream 'chat' at step 11"},
+                 {serve_another_history, "another generation 3 of stream 'chat'"}};
+    for (size_t i = 0; i < 2; i++) {
+        struct mock m[2];
+        mock_start(&m[0], die_after_one);
+        mock_start(&m[1], cases[i].script);
+        skipalign_feed *f = open_both(m[0].endpoint, m[1].endpoint, &options);
+        next_is(f, 10);
+        assert_int_equal(skipalign_done(f, 10), 0);
+        next_fails(f, SKIPALIGN_CORRUPT, cases[i].words);
+        skipalign_close(f);
+        mock_finish(&m[0]);
+        mock_finish(&m[1]);
+    }
+}
+
+/* ---- a stream that changes ---- */
+
+static void change_at_11(struct mock *m)
+{
+    EXPECT(m, hear(m, MSG_TYPE_OPEN) && !m->heard.open.fixed_shape);
+    answer_opened(m, 10);
+    answer_step(m, 10);
+    answer_info(m, MSG_TYPE_CHANGED, 11, 5, 16);
+    answer_batch(m, 11, 16, "chat", 2, 0);
+    while (!hear(m, MSG_TYPE_CLOSE))
+        EXPECT(m, m->heard.type == MSG_TYPE_CREDIT);
+}
+
+static void change_brings_the_info_up_to_date(void **state)
+{
+    (void)state;
+    struct mock m;
+    mock_start(&m, change_at_11);
+    skipalign_feed *f = open_ok(&m);
+    const skipalign_info *info = skipalign_get_info(f);
+    next_is(f, 10);
+    assert_int_equal(info->length, 8);
+    assert_int_equal(info->n_corpora, 2);
+    next_is(f, 11);
+    assert_ptr_equal(skipalign_get_info(f), info);
+    assert_int_equal(info->generation, 5);
+    assert_int_equal(info->step, 11);
+    assert_int_equal(info->length, 16);
+    assert_int_equal(info->n_corpora, 3);
+    assert_string_equal(info->corpus_names[2], "new");
+    skipalign_close(f);
+    mock_finish(&m);
+}
+
+static void end_at_the_change(struct mock *m)
+{
+    EXPECT(m, hear(m, MSG_TYPE_OPEN) && m->heard.open.fixed_shape);
+    answer_opened(m, 10);
+    answer_step(m, 10);
+    answer_end(m, 11, MSG_CHANGED);
+}
+
+static void fixed_shape_ends_at_the_change(void **state)
+{
+    (void)state;
+    struct mock m;
+    skipalign_options o = options;
+    skipalign_feed *f;
+    o.fixed_shape = 1;
+    mock_start(&m, end_at_the_change);
+    assert_int_equal(skipalign_open(m.endpoint, &o, &f), 0);
+    next_is(f, 10);
+    next_fails(f, SKIPALIGN_END, "another shape from step 11 on");
+    assert_string_equal(skipalign_end(f)->reason, "changed");
+    assert_int_equal(skipalign_end(f)->step, 11);
+    skipalign_close(f);
+    mock_finish(&m);
+}
+
+static void speak_of_the_future(struct mock *m)
+{
+    static const char news[] = "\x82\xa4type\xa4news\xa2of\x01";
+    EXPECT(m, hear(m, MSG_TYPE_OPEN));
+    answer(m, news, sizeof news - 1, 0);
+    answer_opened(m, 10);
+    answer(m, news, sizeof news - 1, 0);
+    answer_step(m, 10);
+    EXPECT(m, hear(m, MSG_TYPE_CLOSE));
+}
+
+static void unknown_messages_are_ignored(void **state)
+{
+    (void)state;
+    struct mock m;
+    mock_start(&m, speak_of_the_future);
+    skipalign_feed *f = open_ok(&m);
+    next_is(f, 10);
+    skipalign_close(f);
+    mock_finish(&m);
+}
+
 /* ---- nothing in time ---- */
 
 static void batch_after_first_credit(struct mock *m)
@@ -350,6 +577,50 @@ static void timeout_can_be_tried_again(void **state)
     assert_int_equal(skipalign_done(f, 9), 0);
     assert_int_equal(skipalign_next(f, &b, -1), 0);
     assert_int_equal(b->step, 10);
+    skipalign_close(f);
+    mock_finish(&m);
+}
+
+static void batch_after_a_wait(struct mock *m)
+{
+    EXPECT(m, hear(m, MSG_TYPE_OPEN));
+    answer_opened(m, 10);
+    answer_wait(m, 10, 4, 75);
+    EXPECT(m, hear(m, MSG_TYPE_CREDIT));
+    answer_wait(m, 10, 6, MSG_UNKNOWN);
+    EXPECT(m, hear(m, MSG_TYPE_CREDIT));
+    answer_step(m, 10);
+    while (!hear(m, MSG_TYPE_CLOSE))
+        EXPECT(m, m->heard.type == MSG_TYPE_CREDIT);
+}
+
+/* Looks until the feeder has said how far it is. */
+static void wait_says(skipalign_feed *f, uint64_t known, uint64_t seconds, const char *words)
+{
+    const skipalign_batch *b;
+    const skipalign_wait_info *w;
+    do
+        assert_int_equal(skipalign_next(f, &b, 1), SKIPALIGN_TIMEOUT);
+    while ((w = skipalign_get_wait(f)) == NULL || w->known != known);
+    assert_int_equal(w->step, 10);
+    assert_true(w->seconds == seconds);
+    assert_int_equal(skipalign_next(f, &b, 0), SKIPALIGN_TIMEOUT);
+    if (strstr(skipalign_message(f), words) == NULL)
+        fail_msg("'%s' does not say '%s'", skipalign_message(f), words);
+}
+
+static void wait_is_told(void **state)
+{
+    (void)state;
+    struct mock m;
+    mock_start(&m, batch_after_a_wait);
+    skipalign_feed *f = open_ok(&m);
+    wait_says(f, 4, 75, "4 steps so far, step 10 in about 75 s");
+    assert_int_equal(skipalign_done(f, 9), 0);
+    wait_says(f, 6, UINT64_MAX, "6 steps so far");
+    assert_int_equal(skipalign_done(f, 9), 0);
+    next_is(f, 10);
+    assert_null(skipalign_get_wait(f));
     skipalign_close(f);
     mock_finish(&m);
 }
@@ -542,6 +813,13 @@ static void wrong_options_are_named(void **state)
     argument_refused("127.0.0.1:9", &options, "endpoint '127.0.0.1:9'");
     argument_refused("smtp://127.0.0.1:9", &options, "tcp://127.0.0.1:5757");
     argument_refused(NULL, &options, "endpoint ''");
+    argument_refused(" , ", &options, "endpoint ''");
+    argument_refused("tcp://127.0.0.1:9,tcp://127.0.0.1", &options, "endpoint 'tcp://127.0.0.1'");
+    argument_refused("tcp://127.0.0.1:9 ipc://", &options, "endpoint 'ipc://'");
+    argument_refused("tcp://127.0.0.1:70000", &options, "endpoint 'tcp://127.0.0.1:70000'");
+    argument_refused(NOBODY, &(skipalign_options){.stream = "s", .dead_after_ms = 1}, "`dead_after_ms`");
+    argument_refused(NOBODY, &(skipalign_options){.stream = "s", .silent_after_ms = UINT32_MAX},
+                     "10 to 86400000");
     skipalign_close(NULL);
 }
 
@@ -567,7 +845,15 @@ int main(void)
         cmocka_unit_test(feeder_that_shuts_down_is_waited_for),
         cmocka_unit_test(waiting_feed_notices_that_it_was_forgotten),
         cmocka_unit_test(old_steps_are_dropped),
+        cmocka_unit_test(next_endpoint_is_tried_when_nobody_listens),
+        cmocka_unit_test(another_feeder_goes_on_when_one_dies_or_leaves),
+        cmocka_unit_test(silent_feeder_is_left),
+        cmocka_unit_test(feeder_of_another_history_is_refused),
+        cmocka_unit_test(change_brings_the_info_up_to_date),
+        cmocka_unit_test(fixed_shape_ends_at_the_change),
+        cmocka_unit_test(unknown_messages_are_ignored),
         cmocka_unit_test(timeout_can_be_tried_again),
+        cmocka_unit_test(wait_is_told),
         cmocka_unit_test(nobody_answers_is_a_timeout),
         cmocka_unit_test(open_says_why_it_failed),
         cmocka_unit_test(next_says_what_is_wrong),
