@@ -124,13 +124,12 @@ static uint64_t stamp(const struct stat *st)
 }
 
 /* File systems tell times in ticks of up to a second: what is written within the tick of the last change
- * would not show. So a file that changed just now is looked at again the next time. */
-static bool is_settled(const struct stat *st)
+ * would not show. So a file that had changed just before it was looked at is looked at again the next time.
+ * looked: time() before the look. */
+static void remember(struct catalog_file *f, const struct stat *st, time_t looked)
 {
-    struct timespec now;
-    (void)clock_gettime(CLOCK_REALTIME, &now);
-    const time_t age = now.tv_sec - st->st_ctim.tv_sec;
-    return age < 0 || age > 1;
+    if (looked > st->st_ctim.tv_sec + 1)
+        atomic_store_explicit(&f->seen, stamp(st), memory_order_relaxed);
 }
 
 static int open_regular(struct catalog_file *f, struct stat *ret, struct err *reterr)
@@ -158,6 +157,7 @@ static int open_regular(struct catalog_file *f, struct stat *ret, struct err *re
 
 static int open_file(struct catalog_file *f, enum corpus_format format, struct err *reterr)
 {
+    const time_t looked = time(NULL);
     struct stat st;
     int rc = open_regular(f, &st, reterr);
     if (rc != 0)
@@ -173,8 +173,7 @@ static int open_file(struct catalog_file *f, enum corpus_format format, struct e
     rc = sample_hash(f->fd, f->size, &f->hash);
     if (rc != 0)
         return err_sys(reterr, rc, "%s: read", f->path);
-    if (is_settled(&st))
-        atomic_store_explicit(&f->seen, stamp(&st), memory_order_relaxed);
+    remember(f, &st, looked);
     return 0;
 }
 
@@ -248,6 +247,7 @@ static int compare(const struct catalog_file *f, int fd, const struct stat *st, 
 
 static int reopen_file(struct catalog_file *f, enum corpus_format format, struct err *reterr)
 {
+    const time_t looked = time(NULL);
     struct stat st;
     int rc = open_regular(f, &st, reterr);
     if (rc == -ENOENT || rc == -ENOTDIR)
@@ -259,8 +259,7 @@ static int reopen_file(struct catalog_file *f, enum corpus_format format, struct
     if (rc != 0)
         return rc;
     f->inode = (uint64_t)st.st_ino;
-    if (is_settled(&st))
-        atomic_store_explicit(&f->seen, stamp(&st), memory_order_relaxed);
+    remember(f, &st, looked);
     return 0;
 }
 
@@ -280,7 +279,9 @@ int catalog_check(struct catalog *c, uint32_t file, uint64_t since_ns, struct er
     struct stat st;
     if (atomic_load_explicit(&f->checked_ns, memory_order_acquire) >= since_ns)
         return 0;
-    const uint64_t now_ns = clock_ns(); /* before the look, which says nothing of what comes after it */
+    /* Both before the look, which says nothing of what comes after it. */
+    const uint64_t looked_ns = clock_ns();
+    const time_t looked = time(NULL);
     if (fstat(f->fd, &st) != 0)
         return err_sys(reterr, -errno, "%s", f->path);
     if (stamp(&st) != atomic_load_explicit(&f->seen, memory_order_relaxed)) {
@@ -288,14 +289,12 @@ int catalog_check(struct catalog *c, uint32_t file, uint64_t since_ns, struct er
             compare(f, f->fd, &st, "put it back, or take in what it holds now: skipalignctl reload", reterr);
         if (rc != 0)
             return rc;
-        if (is_settled(&st))
-            atomic_store_explicit(&f->seen, stamp(&st), memory_order_relaxed);
+        remember(f, &st, looked);
     }
-    atomic_store_explicit(&f->checked_ns, now_ns, memory_order_release);
+    atomic_store_explicit(&f->checked_ns, looked_ns, memory_order_release);
     return 0;
 }
 
-/* What stands under the file's name now, against what was indexed. */
 enum catalog_fate catalog_look(const struct catalog_file *f, uint64_t *ret_size)
 {
     struct stat st;
