@@ -66,7 +66,7 @@ int recipe_new(const struct conf *conf, const struct conf_stream *stream, struct
         goto out_fail;
     }
     for (uint32_t c = 0; c < r->n_corpora; c++) {
-        r->corpora[c] = corpora[c];
+        r->corpora[c] = corpus_ref(corpora[c]);
         r->corpus_hash[c] = (uint32_t)rng_name_hash(stream->corpora[c].corpus);
     }
     if ((rc = count_slots(r, reterr)) != 0 || (rc = make_fingerprint(conf, r, reterr)) != 0)
@@ -96,6 +96,8 @@ void recipe_unref(struct recipe *r)
         return;
     template_free(r->template);
     tokenizer_unref(r->tokenizer);
+    for (uint32_t c = 0; r->corpora != NULL && c < r->n_corpora; c++)
+        corpus_close(r->corpora[c]);
     free(r->corpora);
     free(r->corpus_hash);
     free(r->epoch_slots);

@@ -20,7 +20,7 @@ struct recipe {
     struct conf *snapshot; /* a reference: what conf is in */
     const struct conf_stream *conf;
     int64_t record_max;
-    struct corpus **corpora; /* [conf->n_corpora], borrowed */
+    struct corpus **corpora; /* [conf->n_corpora], references */
     uint32_t n_corpora;
     uint32_t *corpus_hash; /* [n_corpora]: what stands for each in random counters */
     uint64_t *epoch_slots; /* [n_corpora]: its share of an epoch */
@@ -31,7 +31,7 @@ struct recipe {
 };
 
 /* recipe_new
- * stream:   one of conf, of which a reference is taken, as of the tokenizer.
+ * stream:   one of conf, of which a reference is taken, as of the corpora and the tokenizer.
  * corpora:  open, in the order of stream->corpora.
  * Errors:   ERR_CONFIG for what the table of keys cannot see (a template that needs a symbol the model lacks,
  * ...). */
