@@ -1,0 +1,421 @@
+#include "stream/stock.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/queue.h>
+#include <sys/stat.h>
+
+struct stocked_corpus {
+    struct corpus *corpus;
+    STAILQ_ENTRY(stocked_corpus) next;
+};
+
+/* What a file was when it was read: enough to see that it is another one now. */
+struct file_look {
+    dev_t device;
+    ino_t inode;
+    off_t size;
+    struct timespec changed;
+};
+
+struct stocked_tokenizer {
+    struct tokenizer *tokenizer;
+    struct conf_special *special; /* [n_special], with its pieces one allocation each */
+    uint32_t n_special;
+    struct file_look look;
+    STAILQ_ENTRY(stocked_tokenizer) next;
+};
+
+struct stock {
+    char *state_dir;
+    enum io_kind io;
+    pthread_mutex_t opening;               /* two who want the same do not open it twice */
+    pthread_mutex_t lock;                  /* of the lists; never held while something is opened */
+    STAILQ_HEAD(, stocked_corpus) corpora; /* the last opened first */
+    STAILQ_HEAD(stocked_tokenizers, stocked_tokenizer) tokenizers;
+};
+
+struct stock *stock_new(const char *state_dir, enum io_kind io)
+{
+    struct stock *s = calloc(1, sizeof *s);
+    if (s == NULL || (s->state_dir = strdup(state_dir)) == NULL) {
+        free(s);
+        return NULL;
+    }
+    s->io = io;
+    (void)pthread_mutex_init(&s->opening, NULL);
+    (void)pthread_mutex_init(&s->lock, NULL);
+    STAILQ_INIT(&s->corpora);
+    STAILQ_INIT(&s->tokenizers);
+    return s;
+}
+
+static void free_corpus(struct stocked_corpus *k)
+{
+    corpus_close(k->corpus);
+    free(k);
+}
+
+static void free_special(struct conf_special *special, uint32_t n)
+{
+    for (uint32_t i = 0; special != NULL && i < n; i++)
+        free(special[i].piece);
+    free(special);
+}
+
+static void free_tokenizer(struct stocked_tokenizer *k)
+{
+    if (k == NULL)
+        return;
+    tokenizer_unref(k->tokenizer);
+    free_special(k->special, k->n_special);
+    free(k);
+}
+
+void stock_free(struct stock *s)
+{
+    if (s == NULL)
+        return;
+    for (struct stocked_corpus *k; (k = STAILQ_FIRST(&s->corpora)) != NULL;) {
+        STAILQ_REMOVE_HEAD(&s->corpora, next);
+        free_corpus(k);
+    }
+    for (struct stocked_tokenizer *k; (k = STAILQ_FIRST(&s->tokenizers)) != NULL;) {
+        STAILQ_REMOVE_HEAD(&s->tokenizers, next);
+        free_tokenizer(k);
+    }
+    (void)pthread_mutex_destroy(&s->lock);
+    (void)pthread_mutex_destroy(&s->opening);
+    free(s->state_dir);
+    free(s);
+}
+
+/* ---- corpora ---- */
+
+static bool same_text(const char *a, const char *b)
+{
+    return a == NULL || b == NULL ? a == b : strcmp(a, b) == 0;
+}
+
+static bool same_records(const struct conf_corpus *a, const struct conf_corpus *b)
+{
+    bool same = strcmp(a->name, b->name) == 0 && a->format == b->format;
+    for (int i = 0; i < FIELD__COUNT; i++)
+        same = same && same_text(a->fields[i], b->fields[i]);
+    return same;
+}
+
+static bool same_corpus(const struct conf_corpus *a, const struct conf_corpus *b)
+{
+    bool same = same_records(a, b) && a->n_paths == b->n_paths;
+    for (uint32_t i = 0; same && i < a->n_paths; i++)
+        same = strcmp(a->paths[i], b->paths[i]) == 0;
+    return same;
+}
+
+/* A reference to the newest version; with wanted, to that version, wherever its files lie. NULL: not here. */
+static struct corpus *find_corpus(struct stock *s, const struct conf_corpus *conf, const uint64_t *wanted)
+{
+    struct corpus *found = NULL;
+    struct stocked_corpus *k;
+    (void)pthread_mutex_lock(&s->lock);
+    STAILQ_FOREACH(k, &s->corpora, next)
+    if (wanted == NULL
+            ? same_corpus(corpus_conf(k->corpus), conf)
+            : corpus_fingerprint(k->corpus) == *wanted && same_records(corpus_conf(k->corpus), conf)) {
+        found = corpus_ref(k->corpus);
+        break;
+    }
+    (void)pthread_mutex_unlock(&s->lock);
+    return found;
+}
+
+struct scan {
+    const struct stock_progress *progress;
+    char what[128];
+};
+
+static int tell_scan(void *arg, uint64_t done, uint64_t all)
+{
+    const struct scan *scan = arg;
+    return scan->progress->tell(scan->progress->arg, scan->what, done, all);
+}
+
+static bool cancelled(const struct stock_progress *p, const char *what)
+{
+    return p != NULL && p->tell != NULL && p->tell(p->arg, what, 0, 0) != 0;
+}
+
+static int open_corpus(struct stock *s, const struct conf_corpus *conf, const uint64_t *wanted,
+                       const struct stock_progress *progress, struct corpus **ret, struct err *reterr)
+{
+    struct scan scan = {.progress = progress};
+    const bool told = progress != NULL && progress->tell != NULL;
+    (void)snprintf(scan.what, sizeof scan.what, "indexing corpus '%s'", conf->name);
+    struct stocked_corpus *k = malloc(sizeof *k);
+    if (k == NULL)
+        return err_sys(reterr, -ENOMEM, "corpus '%s'", conf->name);
+    int rc = wanted != NULL
+                 ? corpus_open_version(conf, s->state_dir, *wanted, &k->corpus, reterr)
+                 : corpus_open(conf, s->state_dir, s->io, told ? tell_scan : NULL, &scan, &k->corpus, reterr);
+    if (rc != 0) {
+        free(k);
+        return rc;
+    }
+    *ret = corpus_ref(k->corpus);
+    (void)pthread_mutex_lock(&s->lock);
+    if (wanted != NULL)
+        STAILQ_INSERT_TAIL(&s->corpora, k, next);
+    else
+        STAILQ_INSERT_HEAD(&s->corpora, k, next);
+    (void)pthread_mutex_unlock(&s->lock);
+    return 0;
+}
+
+/* One that is here and is what is wanted. */
+static struct corpus *take_corpus(struct stock *s, const struct conf_corpus *conf, enum stock_choice choice,
+                                  const uint64_t *wanted)
+{
+    struct corpus *c = find_corpus(s, conf, wanted);
+    if (c == NULL || wanted != NULL || choice == STOCK_HELD || !corpus_news(c, NULL, 0))
+        return c;
+    corpus_close(c);
+    return NULL;
+}
+
+static int get_corpus(struct stock *s, const struct conf_corpus *conf, enum stock_choice choice,
+                      const uint64_t *wanted, const struct stock_progress *progress, struct corpus **ret,
+                      struct err *reterr)
+{
+    int rc = 0;
+    struct corpus *c = take_corpus(s, conf, choice, wanted);
+    if (c == NULL) {
+        (void)pthread_mutex_lock(&s->opening);
+        c = take_corpus(s, conf, choice, wanted);
+        if (c == NULL)
+            rc = open_corpus(s, conf, wanted, progress, &c, reterr);
+        (void)pthread_mutex_unlock(&s->opening);
+    }
+    if (rc == 0)
+        *ret = c;
+    return rc;
+}
+
+int stock_corpus(struct stock *s, const struct conf_corpus *conf, enum stock_choice choice,
+                 const struct stock_progress *progress, struct err *reterr)
+{
+    struct corpus *c = NULL;
+    int rc = get_corpus(s, conf, choice, NULL, progress, &c, reterr);
+    corpus_close(c);
+    return rc;
+}
+
+struct corpus *stock_find_corpus(struct stock *s, const struct conf_corpus *conf)
+{
+    struct corpus *c = find_corpus(s, conf, NULL);
+    corpus_close(c); /* the stock's own reference stays */
+    return c;
+}
+
+/* ---- tokenizers ---- */
+
+static bool same_special(const struct conf_special *a, uint32_t n_a, const struct conf_special *b,
+                         uint32_t n_b)
+{
+    bool same = n_a == n_b;
+    for (uint32_t i = 0; same && i < n_a; i++)
+        same = a[i].id == b[i].id && strcmp(a[i].piece, b[i].piece) == 0;
+    return same;
+}
+
+/* A file that is not there looks like no other. */
+static struct file_look look_at(const char *path)
+{
+    struct stat st;
+    if (stat(path, &st) != 0)
+        return (struct file_look){0};
+    return (struct file_look){st.st_dev, st.st_ino, st.st_size, st.st_mtim};
+}
+
+static bool same_look(const struct file_look *a, const struct file_look *b)
+{
+    return a->device == b->device && a->inode == b->inode && a->size == b->size &&
+           a->changed.tv_sec == b->changed.tv_sec && a->changed.tv_nsec == b->changed.tv_nsec;
+}
+
+static bool fits(const struct stocked_tokenizer *k, const struct conf_stream *conf, enum stock_choice choice,
+                 const char *wanted)
+{
+    if (!same_special(k->special, k->n_special, conf->special_tokens, conf->n_special_tokens))
+        return false;
+    if (wanted != NULL) /* wherever it lies */
+        return strcmp(tokenizer_sha256(k->tokenizer), wanted) == 0;
+    if (strcmp(tokenizer_path(k->tokenizer), conf->tokenizer) != 0)
+        return false;
+    const struct file_look now = look_at(conf->tokenizer);
+    return choice == STOCK_HELD || same_look(&k->look, &now);
+}
+
+static struct tokenizer *find_tokenizer(struct stock *s, const struct conf_stream *conf,
+                                        enum stock_choice choice, const char *wanted)
+{
+    struct tokenizer *found = NULL;
+    struct stocked_tokenizer *k;
+    (void)pthread_mutex_lock(&s->lock);
+    STAILQ_FOREACH(k, &s->tokenizers, next)
+    if (fits(k, conf, choice, wanted)) {
+        found = tokenizer_ref(k->tokenizer);
+        break;
+    }
+    (void)pthread_mutex_unlock(&s->lock);
+    return found;
+}
+
+static struct stocked_tokenizer *new_stocked(const struct conf_stream *conf)
+{
+    struct stocked_tokenizer *k = calloc(1, sizeof *k);
+    if (k == NULL)
+        return NULL;
+    k->n_special = conf->n_special_tokens;
+    k->special = calloc((size_t)k->n_special + 1, sizeof k->special[0]);
+    bool whole = k->special != NULL;
+    for (uint32_t i = 0; whole && i < k->n_special; i++) {
+        k->special[i] =
+            (struct conf_special){strdup(conf->special_tokens[i].piece), conf->special_tokens[i].id};
+        whole = k->special[i].piece != NULL;
+    }
+    if (whole)
+        return k;
+    free_tokenizer(k);
+    return NULL;
+}
+
+static int load_tokenizer(struct stock *s, const struct conf_stream *conf, const char *wanted,
+                          struct tokenizer **ret, struct err *reterr)
+{
+    struct stocked_tokenizer *k = new_stocked(conf);
+    if (k == NULL)
+        return err_sys(reterr, -ENOMEM, "stream '%s'", conf->name);
+    k->look = look_at(conf->tokenizer); /* before it is read: what changes meanwhile is seen the next time */
+    int rc =
+        tokenizer_load(conf->tokenizer, conf->special_tokens, conf->n_special_tokens, &k->tokenizer, reterr);
+    if (rc != 0)
+        (void)err_wrap(reterr, rc, "stream '%s'", conf->name);
+    else if (wanted != NULL && strcmp(tokenizer_sha256(k->tokenizer), wanted) != 0)
+        rc = err_set(reterr, ERR_CHANGED,
+                     "%s is another model than it was (SHA-256 %.12s..., then %.12s...); put that one back",
+                     conf->tokenizer, tokenizer_sha256(k->tokenizer), wanted);
+    if (rc != 0) {
+        free_tokenizer(k);
+        return rc;
+    }
+    *ret = tokenizer_ref(k->tokenizer);
+    (void)pthread_mutex_lock(&s->lock);
+    STAILQ_INSERT_HEAD(&s->tokenizers, k, next);
+    (void)pthread_mutex_unlock(&s->lock);
+    return 0;
+}
+
+static int get_tokenizer(struct stock *s, const struct conf_stream *conf, enum stock_choice choice,
+                         const char *wanted, const struct stock_progress *progress, struct tokenizer **ret,
+                         struct err *reterr)
+{
+    char what[128];
+    int rc = 0;
+    struct tokenizer *t = find_tokenizer(s, conf, choice, wanted);
+    if (t == NULL) {
+        (void)snprintf(what, sizeof what, "loading the tokenizer of '%s'", conf->name);
+        (void)pthread_mutex_lock(&s->opening);
+        t = find_tokenizer(s, conf, choice, wanted);
+        if (t == NULL && cancelled(progress, what))
+            rc = err_set(reterr, ERR_CANCELLED, "stream '%s': cancelled", conf->name);
+        else if (t == NULL)
+            rc = load_tokenizer(s, conf, wanted, &t, reterr);
+        (void)pthread_mutex_unlock(&s->opening);
+    }
+    if (rc == 0)
+        *ret = t;
+    return rc;
+}
+
+/* ---- recipes ---- */
+
+static int get_corpora(struct stock *s, const struct conf *conf, const struct conf_stream *stream,
+                       enum stock_choice choice, const struct stock_wanted *wanted,
+                       const struct stock_progress *progress, struct corpus **ret, struct err *reterr)
+{
+    int rc = 0;
+    for (uint32_t i = 0; i < stream->n_corpora && rc == 0; i++)
+        rc = get_corpus(s, conf_find_corpus(conf, stream->corpora[i].corpus), choice,
+                        wanted != NULL ? &wanted->corpora[i] : NULL, progress, &ret[i], reterr);
+    return rc;
+}
+
+int stock_recipe(struct stock *s, const struct conf *conf, const struct conf_stream *stream,
+                 enum stock_choice choice, const struct stock_wanted *wanted,
+                 const struct stock_progress *progress, struct recipe **ret, struct err *reterr)
+{
+    const char *sha256 = wanted != NULL ? wanted->tokenizer_sha256 : NULL;
+    struct tokenizer *tokenizer = NULL;
+    struct corpus **corpora = calloc(stream->n_corpora, sizeof corpora[0]);
+    int rc = corpora == NULL ? err_sys(reterr, -ENOMEM, "stream '%s'", stream->name)
+                             : get_corpora(s, conf, stream, choice, wanted, progress, corpora, reterr);
+    if (rc == 0)
+        rc = get_tokenizer(s, stream, choice, sha256, progress, &tokenizer, reterr);
+    if (rc == 0)
+        rc = recipe_new(conf, stream, corpora, tokenizer, ret, reterr);
+    for (uint32_t i = 0; corpora != NULL && i < stream->n_corpora; i++)
+        corpus_close(corpora[i]); /* the recipe has its own references */
+    free(corpora);
+    tokenizer_unref(tokenizer);
+    return rc;
+}
+
+/* ---- what is still needed ---- */
+
+static bool in_recipes(struct recipe *const *recipes, uint32_t n, const struct corpus *c,
+                       const struct tokenizer *t)
+{
+    for (uint32_t i = 0; i < n; i++) {
+        const struct recipe *r = recipes[i];
+        if (r != NULL && t != NULL && r->tokenizer == t)
+            return true;
+        for (uint32_t k = 0; r != NULL && k < r->n_corpora; k++)
+            if (r->corpora[k] == c)
+                return true;
+    }
+    return false;
+}
+
+/* Of the corpora of conf, the version that was opened last. */
+static bool is_newest(struct stock *s, const struct conf *conf, const struct stocked_corpus *k)
+{
+    const struct conf_corpus *of = conf_find_corpus(conf, corpus_conf(k->corpus)->name);
+    const struct stocked_corpus *first = STAILQ_FIRST(&s->corpora);
+    while (of != NULL && first != NULL && !same_corpus(corpus_conf(first->corpus), of))
+        first = STAILQ_NEXT(first, next);
+    return of != NULL && first == k;
+}
+
+void stock_keep(struct stock *s, const struct conf *conf, struct recipe *const *recipes, uint32_t n)
+{
+    (void)pthread_mutex_lock(&s->lock);
+    for (struct stocked_corpus *k = STAILQ_FIRST(&s->corpora), *next; k != NULL; k = next) {
+        next = STAILQ_NEXT(k, next);
+        if (is_newest(s, conf, k) || in_recipes(recipes, n, k->corpus, NULL))
+            continue;
+        STAILQ_REMOVE(&s->corpora, k, stocked_corpus, next);
+        free_corpus(k);
+    }
+    for (struct stocked_tokenizer *k = STAILQ_FIRST(&s->tokenizers), *next; k != NULL; k = next) {
+        next = STAILQ_NEXT(k, next);
+        if (in_recipes(recipes, n, NULL, k->tokenizer))
+            continue;
+        STAILQ_REMOVE(&s->tokenizers, k, stocked_tokenizer, next);
+        free_tokenizer(k);
+    }
+    (void)pthread_mutex_unlock(&s->lock);
+}

@@ -1,0 +1,65 @@
+/* stock - what is open and loaded, shared by streams and by the generations of one: corpora and tokenizers.
+ *
+ * The stock holds a reference to each thing it has given out, so that the next recipe finds it; stock_keep
+ * says what is still needed. A corpus whose files have changed since it was opened is another version beside
+ * the old one: who is served from that one goes on.
+ *
+ * Owner:   whoever calls stock_new.   Threads: any; what takes time (a scan, a model being loaded) holds up
+ * nobody who wants what is there already. stock_keep and stock_find_corpus: the owner's.
+ */
+#ifndef SKIPALIGN_STREAM_STOCK_H
+#define SKIPALIGN_STREAM_STOCK_H
+
+#include "base/err.h"
+#include "config/conf.h"
+#include "corpus/corpus.h"
+#include "stream/recipe.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct stock;
+
+/* stock_new - NULL: no memory.   stock_free - NULL is fine; what recipes hold stays. */
+struct stock *stock_new(const char *state_dir, enum io_kind io);
+void stock_free(struct stock *s);
+
+/* Told now and then, on the caller's thread, what is being done and how far it is; a return other than 0
+ * cancels (ERR_CANCELLED). Without a function nobody is told. */
+struct stock_progress {
+    int (*tell)(void *arg, const char *what, uint64_t done, uint64_t all);
+    void *arg;
+};
+
+/* Which corpora and which model: */
+enum stock_choice {
+    STOCK_HELD,   /* those that are open already, else as they are now */
+    STOCK_NEWEST, /* as they are now: what has changed since is opened anew */
+};
+struct stock_wanted {
+    const uint64_t *corpora;      /* fingerprints, [stream->n_corpora] */
+    const char *tokenizer_sha256; /* 64 hex digits */
+};
+
+/* stock_recipe - of a stream of conf.
+ * wanted:  exactly these versions, older ones perhaps; nothing is scanned for them. NULL: what choice says.
+ * Errors:  those of corpus_open, tokenizer_load and recipe_new; ERR_CHANGED: a wanted version cannot be had
+ *          any more, and why; ERR_CANCELLED.
+ * Owner:   the caller gets a reference. */
+int stock_recipe(struct stock *s, const struct conf *conf, const struct conf_stream *stream,
+                 enum stock_choice choice, const struct stock_wanted *wanted,
+                 const struct stock_progress *progress, struct recipe **ret, struct err *reterr);
+
+/* stock_corpus - one corpus, for streams to come. The stock keeps it.   Errors: as stock_recipe. */
+int stock_corpus(struct stock *s, const struct conf_corpus *conf, enum stock_choice choice,
+                 const struct stock_progress *progress, struct err *reterr);
+
+/* stock_find_corpus - the newest version of a corpus of this configuration that is open; NULL: none.
+ * Borrowed until the next stock_keep. */
+struct corpus *stock_find_corpus(struct stock *s, const struct conf_corpus *conf);
+
+/* stock_keep - lets go of all but the newest version of each corpus of conf and what is in one of recipes
+ * (NULL ones are skipped). */
+void stock_keep(struct stock *s, const struct conf *conf, struct recipe *const *recipes, uint32_t n);
+
+#endif
