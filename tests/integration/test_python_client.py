@@ -97,9 +97,9 @@ class Feeder:
     def say(self, *frames):
         self.router.send_multipart([self.peer, *frames])
 
-    def opened(self, step, steps=None):
+    def opened(self, step, steps=None, **more):
         vector = json.loads((VECTORS / "opened.json").read_text())
-        self.say(msgpack.packb({**vector, "step": step, "steps": steps}))
+        self.say(msgpack.packb({**vector, "step": step, "steps": steps, **more}))
 
     def error(self, code, message="no", **more):
         self.say(msgpack.packb({"type": "error", "code": code, "message": message, **more}))
@@ -150,21 +150,28 @@ class Vectors(unittest.TestCase):
         data, said = self.said("open")
         options = {key: value for key, value in said.items() if key not in ("type", "version")}
         self.assertEqual(messages.pack_open(**options), data)
+        data, said = self.said("open-fixed-shape")
+        options = {key: value for key, value in said.items() if key not in ("type", "version")}
+        self.assertEqual(messages.pack_open(**options), data)
         self.assertEqual(messages.pack_credit(4, None), self.said("credit")[0])
         self.assertEqual(messages.pack_credit(0, 70000), self.said("credit-done")[0])
         self.assertEqual(messages.pack_close(), self.said("close")[0])
 
     def test_answers(self):
-        for name in ("opened", "opened-endless"):
+        for name in ("opened", "opened-endless", "changed"):
             data, said = self.said(name)
             info = messages.take_info(messages.unpack(data))
             for key in ("server", "step", "steps", "pad_id", "packing", "tokenizer", "strategy"):
                 self.assertEqual(getattr(info, key), said[key])
             self.assertEqual([(c.name, c.records) for c in info.corpora],
                              [(c["name"], c["records"]) for c in said["corpora"]])  # fmt: skip
-        data, said = self.said("end")
-        del said["type"]
-        self.assertEqual(vars(messages.take_end(messages.unpack(data))), said)
+        for name, take in ("end", messages.take_end), ("end-changed", messages.take_end), ("wait", messages.take_wait), (
+            "wait-untold",
+            messages.take_wait,
+        ):
+            data, said = self.said(name)
+            del said["type"]
+            self.assertEqual(vars(take(messages.unpack(data))), said)
         data, said = self.said("error-bad-world")
         error = messages.take_error(messages.unpack(data), "here")
         self.assertEqual((error.code, error.worlds, error.steps), ("bad-world", (1, 2, 4, 8), None))
@@ -429,23 +436,42 @@ class FeedersThatGo(unittest.TestCase):
         with Feeder(serve(10, 13)) as feeder, feed(NOBODY, feeder) as f:
             self.assertEqual([b.step for b in f], [10, 11, 12])
 
-    def test_the_next_endpoint_is_tried_when_one_is_silent(self):
-        release = threading.Event()
+    def test_a_silent_feeder_is_left(self):
+        for answers, patience in (False, {"dead_after": 0.2}), (True, {"silent_after": 0.2}):
+            release = threading.Event()
 
-        def silent(feeder):
+            def silent(feeder):
+                feeder.hear("open")
+                if answers:
+                    feeder.opened(10)
+                release.wait(PATIENCE)
+
+            with self.subTest(answers=answers), Feeder(silent) as first, Feeder(serve(10, 12)) as second:
+                with feed(first, second, **patience) as f:
+                    self.assertEqual([b.step for b in f], [10, 11])
+                release.set()
+
+    def test_a_feeder_of_another_history_is_refused(self):
+        def dies(feeder):
             feeder.hear("open")
-            release.wait(PATIENCE)
+            feeder.opened(10, generation=3)
+            feeder.say(frame(10))
+            feeder.hear("credit")
 
-        with Feeder(silent) as first, Feeder(serve(10, 12)) as second, feed(first, second, timeout=0.2) as f:
-            for step in (10, 11):
-                while True:
-                    try:
-                        batch = next(f)
-                        break
-                    except skipalign.FeedTimeout:  # the machine is slow
-                        pass
-                self.assertEqual(batch.step, step)
-            release.set()
+        for words, said in ("only generation 2 of stream 'chat' at step 11", {"generation": 2}), (
+            "another generation 3 of stream 'chat'",
+            {"generation": 3, "length": 16},
+        ):
+
+            def other(feeder):
+                assert feeder.hear("open")["step"] == 11
+                feeder.opened(11, **said)
+
+            with Feeder(dies) as first, Feeder(other) as second, feed(first, second) as f:
+                f.done(next(f).step)
+                with self.assertRaisesRegex(skipalign.FeedError, words) as caught:
+                    next(f)
+                self.assertEqual(caught.exception.code, "corrupt")
 
     def test_another_feeder_goes_on_when_one_dies(self):
         def dies(feeder):
@@ -483,6 +509,74 @@ class FeedersThatGo(unittest.TestCase):
 
         with Feeder(script) as feeder, feed(feeder) as f:
             self.assertEqual([b.step for b in f], [10, 11])
+
+
+class StreamsThatChange(unittest.TestCase):
+    def test_info_is_up_to_date_with_each_batch(self):
+        def script(feeder):
+            assert "fixed_shape" not in feeder.hear("open")
+            feeder.opened(10, generation=3)
+            feeder.say(frame(10))
+            feeder.opened(11, type="changed", generation=5, length=16)
+            feeder.say(frame(11, length=16))
+            feeder.end(12)
+
+        with Feeder(script) as feeder, feed(feeder) as f:
+            next(f)
+            self.assertEqual((f.info.generation, f.info.step), (3, 10))
+            self.assertEqual(next(f).length, 16)
+            self.assertEqual((f.info.generation, f.info.step, f.info.length), (5, 11, 16))
+
+    def test_a_fixed_shape_ends_at_the_change(self):
+        def script(feeder):
+            assert feeder.hear("open")["fixed_shape"] is True
+            feeder.opened(10)
+            feeder.say(frame(10))
+            feeder.end(11, "changed")
+
+        with Feeder(script) as feeder, feed(feeder, fixed_shape=True) as f:
+            self.assertEqual([b.step for b in f], [10])
+            self.assertEqual((f.end.reason, f.end.step), ("changed", 11))
+            state = f.state_dict()
+        with Feeder(serve(11, 12)) as feeder, feed(feeder) as f:
+            f.load_state_dict(state)
+            self.assertEqual([b.step for b in f], [11])
+
+    def test_wait_is_told(self):
+        told = threading.Event()
+
+        def script(feeder):
+            feeder.hear("open")
+            feeder.say(msgpack.packb({"type": "wait", "step": 10, "known": 2, "seconds": None}))
+            feeder.opened(10)
+            feeder.say(msgpack.packb({"type": "wait", "step": 10, "known": 4, "seconds": 75}))
+            assert told.wait(PATIENCE)
+            feeder.say(frame(10))
+            feeder.until_close()
+
+        with Feeder(script) as feeder, feed(feeder, timeout=0.01) as f:
+            while f.wait is None or f.wait.known < 4:
+                with self.assertRaises(skipalign.FeedTimeout) as caught:
+                    next(f)
+            self.assertEqual(f.wait, skipalign.Wait(10, 4, 75))
+            self.assertIn("4 steps so far, step 10 in about 75 s", str(caught.exception))
+            told.set()
+            f.timeout = PATIENCE
+            self.assertEqual(next(f).step, 10)
+            self.assertIsNone(f.wait)
+
+    def test_unknown_messages_are_ignored(self):
+        def script(feeder):
+            feeder.hear("open")
+            news = msgpack.packb({"type": "news", "of": 1})
+            feeder.say(news)
+            feeder.opened(10)
+            feeder.say(news)
+            feeder.say(frame(10))
+            feeder.end(11)
+
+        with Feeder(script) as feeder, feed(feeder) as f:
+            self.assertEqual([b.step for b in f], [10])
 
 
 class Refusals(unittest.TestCase):
@@ -567,13 +661,15 @@ class Refusals(unittest.TestCase):
     def test_wrong_arguments(self):
         wrong = [
             {"stream": ""}, {"stream": "ü" * 33}, {"job": "j" * 65}, {"rank": 2}, {"rank": -1}, {"step": -1},
-            {"credit": 0}, {"world": 0, "rank": 0},
+            {"credit": 0}, {"world": 0, "rank": 0}, {"dead_after": 0}, {"silent_after": -1}, {"dead_after": float("nan")},
         ]  # fmt: skip
         for options in wrong:
             with self.subTest(**options), self.assertRaises(ValueError):
                 feed(NOBODY, **options)
         with self.assertRaisesRegex(ValueError, "endpoints"):
             skipalign.Feed([], "chat")
+        with self.assertRaisesRegex(ValueError, "endpoint 'tcp://b'"):
+            skipalign.Feed("tcp://a:5757, tcp://b", "chat")
         for endpoint in ("127.0.0.1:5757", "smtp://there"):
             with self.assertRaisesRegex(ValueError, "like tcp://127.0.0.1:5757"):
                 next(feed(endpoint))

@@ -12,7 +12,7 @@ Needs numpy, pyzmq and msgpack.
 from .batch import Batch
 from .errors import FeedError, FeedTimeout
 from .feed import Feed
-from .messages import Corpus, End, Info
+from .messages import Corpus, End, Info, Wait
 
-__all__ = ["Batch", "Corpus", "End", "Feed", "FeedError", "FeedTimeout", "Info"]
+__all__ = ["Batch", "Corpus", "End", "Feed", "FeedError", "FeedTimeout", "Info", "Wait"]
 __version__ = "0.1.0"

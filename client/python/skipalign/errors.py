@@ -9,7 +9,8 @@ class FeedError(Exception):
     """The feeder refused, or what came is not what was asked for.
 
     code:     the feeder's (`unknown-stream`, `bad-world`, `step-past-end`, ...), or one of ours: `protocol` (not a
-              feeder's message), `corrupt` (a step is missing, or belongs to another rank), `forked`, `timeout`.
+              feeder's message), `corrupt` (a step is missing, or belongs to another rank; a feeder of another history),
+              `forked`, `timeout`.
     message:  what, where, and what to do.
     worlds:   with `bad-world`, the sizes that would do.
     steps:    with `step-past-end`, how many steps there are, where the feeder knows.

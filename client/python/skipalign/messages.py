@@ -20,7 +20,7 @@ class Corpus:
 
 @dataclass(frozen=True)
 class Info:
-    """What the feeder says of a stream when it is opened."""
+    """What the feeder says of a stream when it is opened, and when it changes: `step` is where this begins to hold."""
 
     server: str
     stream: str
@@ -39,11 +39,20 @@ class Info:
 
 
 @dataclass(frozen=True)
+class Wait:
+    """How far a feeder is that works its way to a step far ahead."""
+
+    step: int  # waited for
+    known: int  # steps worked out so far
+    seconds: int | None  # until it comes, about; None: cannot be told yet
+
+
+@dataclass(frozen=True)
 class End:
     """Why there are no more batches."""
 
     step: int  # one past the last
-    reason: str  # complete, removed, failed
+    reason: str  # complete, removed, failed, changed (fixed_shape: the next step has another shape)
     dropped: int  # rows of a last step that was not whole
 
 
@@ -69,7 +78,7 @@ def take(message: Mapping[str, Any], key: str, kind: type) -> Any:
 def take_info(message: Mapping[str, Any]) -> Info:
     corpora = take(message, "corpora", list)
     if not all(isinstance(corpus, dict) for corpus in corpora):
-        raise FeedError("protocol", "`corpora` of `opened` must hold maps")
+        raise FeedError("protocol", f"`corpora` of `{message.get('type')}` must hold maps")
     strings = {key: take(message, key, str) for key in ("server", "stream", "tokenizer", "strategy")}
     numbers = ("generation", "step", "rows", "length", "vocab_size", "pad_id", "max_position")
     return Info(
@@ -79,6 +88,11 @@ def take_info(message: Mapping[str, Any]) -> Info:
         packing=take(message, "packing", bool),
         corpora=tuple(Corpus(take(corpus, "name", str), take(corpus, "records", int)) for corpus in corpora),
     )
+
+
+def take_wait(message: Mapping[str, Any]) -> Wait:
+    seconds = None if message.get("seconds") is None else take(message, "seconds", int)
+    return Wait(take(message, "step", int), take(message, "known", int), seconds)
 
 
 def take_end(message: Mapping[str, Any]) -> End:
@@ -100,19 +114,20 @@ def pack(value: Any) -> bytes:
     return data
 
 
-def pack_open(stream: str, world: int, rank: int, step: int, credit: int, job: str) -> bytes:
-    return pack(
-        {
-            "type": "open",
-            "version": VERSION,
-            "stream": stream,
-            "world": world,
-            "rank": rank,
-            "step": step,
-            "credit": credit,
-            "job": job,
-        }
-    )
+def pack_open(
+    stream: str, world: int, rank: int, step: int, credit: int, job: str, fixed_shape: bool = False
+) -> bytes:
+    message = {
+        "type": "open",
+        "version": VERSION,
+        "stream": stream,
+        "world": world,
+        "rank": rank,
+        "step": step,
+        "credit": credit,
+        "job": job,
+    }
+    return pack({**message, "fixed_shape": True} if fixed_shape else message)
 
 
 def pack_credit(credit: int, done: int | None) -> bytes:
