@@ -106,6 +106,7 @@ class Feeder:
         self.log_path = self.folder / "log"
         self.notified = []  # what systemd would have heard, in order
         self.arguments, self.environment, self.process = list(arguments), dict(environment), None
+        self.wrapper = []  # a command that becomes skipalignd, such as nsenter
 
     def _ipc(self, name):
         return f"ipc://{self.folder}/{name}"
@@ -146,7 +147,7 @@ class Feeder:
         self.notified = []
         environment = os.environ | {"NOTIFY_SOCKET": str(notify)} | self.environment
         with self.log_path.open("ab") as log:
-            command = [SKIPALIGND, "-c", self.config_path, *self.arguments]
+            command = [*self.wrapper, SKIPALIGND, "-c", self.config_path, *self.arguments]
             self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment)
 
     def _hear(self):
