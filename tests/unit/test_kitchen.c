@@ -74,6 +74,8 @@ static struct window *whole_records(struct window_rig *r)
     r->stream.seq_len = TOKENS_MAX;
     struct window *w = window_rig_left(r, all, RECORDS);
     assert_int_equal(w->n_docs, RECORDS);
+    for (uint32_t i = 1; i < RECORDS; i++)
+        assert_memory_not_equal(w->tokens, w->tokens + w->docs[i].first_token, w->docs[0].n_tokens);
     return w;
 }
 
@@ -198,8 +200,11 @@ static void by_the_same_rules_a_piece_is_the_same_document(void **state)
         const uint32_t n = (uint32_t)first->n_docs;
         assert_in_range(n, 2 * RECORDS, 200);
         assert_int_equal(first->split, RECORDS);
-        for (uint32_t i = 0; i < n; i++)
+        for (uint32_t i = 0; i < n; i++) {
             left[i] = slot_of(&first->docs[i]);
+            const bool goes_on = i > 0 && left[i].record == left[i - 1].record;
+            assert_int_equal(left[i].piece.part, goes_on ? left[i - 1].piece.part + 1 : 0);
+        }
         for (uint32_t from = 1; from < n; from += 4) {
             again = window_rig_left(&r, left + from, n - from);
             assert_int_equal(again->n_docs, n - from);
@@ -240,6 +245,34 @@ static void a_piece_that_was_cut_can_be_made_whole(void **state)
     assert_int_equal(w->n_docs, 0);
     assert_int_equal(w->n_unusable, 1);
     assert_int_equal(w->unusable[0].reason, UNUSABLE_OVERLONG);
+    window_unref(w);
+    window_rig_close(&r);
+    free(records);
+}
+
+static void a_piece_is_taken_in_proportion_and_its_parts_go_on(void **state)
+{
+    (void)state;
+    struct window_rig r;
+    char *records = dialogues();
+    window_rig_open(&r, folder, FORMAT_MESSAGES, records);
+    const struct slot left = {.record = 1, .piece = {.from = 20, .to = 60, .of = 2 * PAIRS, .part = 7}};
+    r.stream.seq_len = 4096;
+    struct window *w = window_rig_left(&r, &left, 1);
+    const struct piece want = {.from = 10, .to = 30, .of = PAIRS, .part = 7};
+    assert_int_equal(w->n_docs, 1);
+    assert_memory_equal(&w->docs[0].piece, &want, sizeof want);
+    window_unref(w);
+    r.stream.seq_len = 128;
+    w = window_rig_left(&r, &left, 1);
+    assert_in_range(w->n_docs, 2, 20);
+    for (uint32_t i = 0; i < w->n_docs; i++) {
+        const struct piece *p = &w->docs[i].piece;
+        assert_int_equal(p->part, 7 + i);
+        assert_int_equal(p->of, PAIRS);
+        assert_int_equal(p->from, i > 0 ? w->docs[i - 1].piece.to : 10);
+    }
+    assert_int_equal(w->docs[w->n_docs - 1].piece.to, 30);
     window_unref(w);
     window_rig_close(&r);
     free(records);
@@ -332,6 +365,7 @@ int main(void)
         cmocka_unit_test(each_part_of_a_record_is_sent_once),
         cmocka_unit_test(by_the_same_rules_a_piece_is_the_same_document),
         cmocka_unit_test(a_piece_that_was_cut_can_be_made_whole),
+        cmocka_unit_test(a_piece_is_taken_in_proportion_and_its_parts_go_on),
         cmocka_unit_test(a_record_that_splits_into_too_much_is_refused_whole),
         cmocka_unit_test(a_text_becomes_no_more_than_4096_pieces),
     };
