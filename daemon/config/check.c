@@ -136,7 +136,7 @@ void check_conf(struct conf *c, struct report *r)
 {
     int64_t largest = 0;
     check_doors(c, r);
-    for (uint32_t i = 0; i < c->n_templates; i++)
+    for (uint32_t i = 0; r->path != NULL && i < c->n_templates; i++)
         c->templates[i].line = r->places[report_find(r, &c->templates[i].name)].mark.line;
     for (uint32_t i = 0; i < c->n_streams; i++) {
         struct conf_stream *s = &c->streams[i];

@@ -40,14 +40,6 @@ const struct conf_stream *conf_find_stream(const struct conf *c, const char *nam
     return NULL;
 }
 
-static const struct key *rows_of(const char *list)
-{
-    const struct key *k = schema_keys;
-    while (strcmp(k->name, list) != 0)
-        k++;
-    return k->of;
-}
-
 static void free_group(const struct key *rows, const void *group)
 {
     for (const struct key *k = rows; k->name != NULL; k++) {
@@ -122,7 +114,7 @@ int conf_corpus_copy(const struct conf_corpus *from, struct conf_corpus *ret)
 
 void conf_corpus_fini(struct conf_corpus *c)
 {
-    free_group(rows_of("corpora"), c);
+    free_group(schema_row("corpora")->of, c);
     *c = (struct conf_corpus){0};
 }
 
@@ -214,15 +206,15 @@ static int print_canonical(void *arg, const char *full_name, const struct key *k
 
 static int print_all(const struct visitor *v, const struct conf *c, const struct conf_stream *s)
 {
-    int rc = visit_group(v, "", rows_of("streams") + 1, s);
+    int rc = visit_group(v, "", schema_row("streams")->of + 1, s);
     for (uint32_t i = 0; rc == 0 && i < s->n_corpora; i++) {
         char prefix[128];
         (void)snprintf(prefix, sizeof prefix, "corpus.%s.", s->corpora[i].corpus);
-        rc = visit_group(v, prefix, rows_of("corpora") + 1, conf_find_corpus(c, s->corpora[i].corpus));
+        rc = visit_group(v, prefix, schema_row("corpora")->of + 1, conf_find_corpus(c, s->corpora[i].corpus));
     }
     for (uint32_t i = 0; rc == 0 && i < c->n_templates; i++)
         if (strcmp(c->templates[i].name, s->template_name) == 0)
-            rc = visit_group(v, "template.", rows_of("templates") + 1, &c->templates[i]);
+            rc = visit_group(v, "template.", schema_row("templates")->of + 1, &c->templates[i]);
     return rc;
 }
 

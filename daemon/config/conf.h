@@ -58,7 +58,7 @@ struct conf_corpus {
 struct conf_template {
     char *name, *begin, *system, *user, *assistant;
     int32_t system_place; /* enum template_system_place */
-    uint32_t line;        /* in the file, for errors found later */
+    uint32_t line;        /* in the file, for errors found later; 0: in none */
 };
 
 struct conf_share {

@@ -53,6 +53,8 @@ static inline bool field_is_set(const struct key *k, const void *group)
             if (field_is_set(inner, field_at(k, group)))
                 return true;
         return false;
+    case KEY_INT:
+        return !k->optional || k->dflt != NULL || *(const int64_t *)field_at(k, group) != 0;
     default:
         return true;
     }

@@ -1,6 +1,8 @@
 #include "config/report.h"
 
 #include "base/array.h"
+#include "base/nearest.h"
+#include "config/field.h"
 #include "config/value.h"
 
 #include <errno.h>
@@ -45,7 +47,31 @@ uint32_t report_find(const struct report *r, const void *field)
     return 0;
 }
 
-/* The full name: "streams[0].positions.sampler"; nothing for the root. */
+/* By the names of elements: "chat.positions.sampler", a stream's alone, an element's name as the element. */
+static void print_full_name(const struct report *r, const struct place *p, FILE *f)
+{
+    const struct place *parent = &r->places[p->parent];
+    if (p == r->places)
+        return;
+    bool element = p->item != NOT_ITEM && p->key->type == KEY_LIST;
+    const char *name = element ? field_name(p->key, p->field) : NULL;
+    bool of_element = parent->item != NOT_ITEM && parent->key->of == p->key;
+    if (of_element && field_text(p->key, parent->field) != NULL) {
+        print_full_name(r, parent, f);
+    } else if (name != NULL && strcmp(p->key->name, "streams") == 0) {
+        fputs(name, f);
+    } else {
+        print_full_name(r, parent, f);
+        if (name != NULL)
+            fprintf(f, ".%s", name);
+        else if (p->item != NOT_ITEM)
+            fprintf(f, "[%" PRIu32 "]", p->item);
+        else
+            fprintf(f, "%s%s", p->parent != 0 ? "." : "", p->key->name);
+    }
+}
+
+/* By places in the file: "streams[0].positions.sampler"; nothing for the root. */
 static void print_name(const struct report *r, uint32_t place, FILE *f)
 {
     if (place == 0)
@@ -78,8 +104,12 @@ static void add(struct report *r, uint32_t place, struct mark mark, const char *
         r->rc = -ENOMEM;
         return;
     }
-    fprintf(f, "%s:%" PRIu32 ":%" PRIu32 ": ", r->path, mark.line, mark.column);
-    print_name(r, place, f);
+    if (r->path != NULL) {
+        fprintf(f, "%s:%" PRIu32 ":%" PRIu32 ": ", r->path, mark.line, mark.column);
+        print_name(r, place, f);
+    } else {
+        print_full_name(r, &r->places[place], f);
+    }
     if (key != NULL)
         fprintf(f, "%s%s", place != 0 ? "." : "", key);
     if (key != NULL || place != 0)
@@ -119,6 +149,21 @@ void report_add_file(struct report *r, struct mark mark, const char *fmt, ...)
     va_end(ap);
 }
 
+void report_add_unknown(struct report *r, uint32_t group, struct mark mark, const char *key, const char *what,
+                        const char *word, const char *const *names, size_t n)
+{
+    const char *near = nearest(word, names, n);
+    if (near != NULL) {
+        report_add_key(r, group, mark, key, "no such %s; did you mean \"%s\"?", what, near);
+        return;
+    }
+    char all[1024] = "";
+    size_t used = 0;
+    for (size_t i = 0; i < n && used < sizeof all; i++)
+        used += (size_t)snprintf(all + used, sizeof all - used, "%s%s", i > 0 ? ", " : "", names[i]);
+    report_add_key(r, group, mark, key, "no such %s; there %s%s", what, n > 0 ? "are " : "is none", all);
+}
+
 static int by_mark(const void *a, const void *b)
 {
     const struct issue *x = a, *y = b;
@@ -144,7 +189,8 @@ int report_take(struct report *r, struct conf_errors *ret)
     for (size_t i = 0; i < r->n_issues; i++)
         fputs(r->issues[i].text, f);
     if (r->more)
-        fprintf(f, "%s: there are more errors; these are %d of them\n", r->path, REPORT_MAX);
+        fprintf(f, "%s%sthere are more errors; these are %d of them\n", r->path != NULL ? r->path : "",
+                r->path != NULL ? ": " : "", REPORT_MAX);
     if (fclose(f) != 0) {
         free(text);
         return -ENOMEM;

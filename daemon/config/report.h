@@ -40,7 +40,7 @@ struct issue {
 #define REPORT_MAX 200
 
 struct report {
-    const char *path;
+    const char *path; /* NULL: no file, so names stand for places: "chat.seq_len", not "streams[0].seq_len" */
     struct place *places;
     size_t n_places, places_cap;
     struct issue *issues;
@@ -66,6 +66,11 @@ void report_add_key(struct report *r, uint32_t group, struct mark mark, const ch
     __attribute__((format(printf, 5, 6)));
 void report_add_file(struct report *r, struct mark mark, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
+
+/* report_add_unknown - a key that is not there, with its neighbour among the names, or all of them.
+ * key: as it is shown; word: the part of it that is not known; what: "key". */
+void report_add_unknown(struct report *r, uint32_t group, struct mark mark, const char *key, const char *what,
+                        const char *word, const char *const *names, size_t n);
 
 /* report_take - all issues by line, as conf_errors.   Returns 0 (nothing is wrong), ERR_CONFIG or -ENOMEM. */
 int report_take(struct report *r, struct conf_errors *ret);

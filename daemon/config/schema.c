@@ -1,6 +1,7 @@
 #include "config/schema.h"
 
 #include <inttypes.h>
+#include <string.h>
 
 #define KIB (INT64_C(1) << 10)
 #define MIB (INT64_C(1) << 20)
@@ -198,6 +199,14 @@ const struct key schema_keys[] = {
 };
 
 /* clang-format on */
+
+const struct key *schema_row(const char *name)
+{
+    const struct key *k = schema_keys;
+    while (strcmp(k->name, name) != 0)
+        k++;
+    return k;
+}
 
 static const char *const type_names[KEY__COUNT] = {
     [KEY_TEXT] = "text",

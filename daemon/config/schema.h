@@ -52,7 +52,8 @@ struct key {
     const struct key *of; /* KEY_GROUP, KEY_LIST: the table inside */
 };
 
-extern const struct key schema_keys[]; /* the root */
+extern const struct key schema_keys[];          /* the root */
+const struct key *schema_row(const char *name); /* of the root, by a name that is there */
 
 /* schema_visit - every row, depth first, with its full name ("streams[].positions.sampler"). */
 void schema_visit(void (*visit)(void *arg, const char *full_name, const struct key *k), void *arg);

@@ -264,17 +264,42 @@ static void print_real(double value, FILE *f)
     fputs(text, f);
 }
 
+/* unsafe_character - what YAML would not read back as itself: control characters, U+0080 to U+009F, the line
+ * separators U+2028 and U+2029, the byte order mark, U+FFFE and U+FFFF. Returns its bytes in UTF-8; 0: safe.
+ */
+static size_t unsafe_character(const char *p, size_t size, uint32_t *ret)
+{
+    const unsigned char *u = (const unsigned char *)p;
+    uint32_t wide = size < 2 ? 0 : (u[0] & 0x1fu) << 6 | (u[1] & 0x3fu);
+    uint32_t wider = size < 3 ? 0 : (u[0] & 0x0fu) << 12 | (u[1] & 0x3fu) << 6 | (u[2] & 0x3fu);
+    if (u[0] < 0x20 || u[0] == 0x7f) {
+        *ret = u[0];
+        return 1;
+    }
+    if (u[0] == 0xc2 && wide >= 0x80 && wide < 0xa0) {
+        *ret = wide;
+        return 2;
+    }
+    if ((u[0] & 0xf0) == 0xe0 && (wider == 0x2028 || wider == 0x2029 || wider == 0xfeff || wider >= 0xfffe)) {
+        *ret = wider;
+        return 3;
+    }
+    return 0;
+}
+
 void value_print_quoted(struct slice text, FILE *f)
 {
     fputc('"', f);
-    for (const char *p = text.data; p < text.data + text.size; p++) {
-        unsigned char c = (unsigned char)*p;
+    for (size_t i = 0, n = 0; i<text.size; i += n> 0 ? n : 1) {
+        char c = text.data[i];
+        uint32_t code;
+        n = unsafe_character(text.data + i, text.size - i, &code);
         if (c == '"' || c == '\\')
             fprintf(f, "\\%c", c);
         else if (c == '\n')
             fputs("\\n", f);
-        else if (c < 0x20 || c == 0x7f)
-            fprintf(f, "\\u%04x", c);
+        else if (n > 0)
+            fprintf(f, "\\u%04" PRIx32, code);
         else
             fputc(c, f);
     }
@@ -295,7 +320,10 @@ static void print_ids(const struct conf_special *ids, uint32_t n, FILE *f)
 {
     fputc('{', f);
     for (uint32_t i = 0; i < n; i++) {
+        /* libyaml takes a key for one within 1,024 characters, or where it is marked; six make one of ours.
+         */
         fputs(i > 0 ? ", " : "", f);
+        fputs(strlen(ids[i].piece) > 1024 / 6 - 4 ? "? " : "", f);
         value_print_quoted(slice_of(ids[i].piece), f);
         fprintf(f, ": %" PRId32, ids[i].id);
     }

@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -338,6 +339,26 @@ static void test_load_reads_a_file(void **state)
     conf_free(c);
 }
 
+/* What is kept of a configuration is read again elsewhere. */
+static void test_load_makes_paths_absolute(void **state)
+{
+    struct folder *f = *state;
+    struct conf *c;
+    struct conf_errors errors = {0};
+    char *was = getcwd(NULL, 0), model[160], path[160];
+    (void)folder_write_text(f, "c.yaml", CORPORA STREAM "}]\n");
+    assert_int_equal(chdir(f->path), 0);
+    int rc = conf_load("c.yaml", &c, &errors);
+    assert_int_equal(chdir(was), 0);
+    free(was);
+    assert_int_equal(rc, 0);
+    (void)snprintf(path, sizeof path, "%s/c.yaml", f->path);
+    (void)snprintf(model, sizeof model, "%s/m.model", f->path);
+    assert_string_equal(c->path, path);
+    assert_string_equal(c->streams[0].tokenizer, model);
+    conf_free(c);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -350,6 +371,7 @@ int main(void)
         cmocka_unit_test(test_canonical_text_changes_with_what_is_sent),
         cmocka_unit_test(test_canonical_text_ignores_the_rest),
         cmocka_unit_test_setup_teardown(test_load_reads_a_file, folder_new, folder_free),
+        cmocka_unit_test_setup_teardown(test_load_makes_paths_absolute, folder_new, folder_free),
     };
     return cmocka_run_group_tests_name("config", tests, NULL, NULL);
 }

@@ -191,7 +191,7 @@ static const struct {
     {"workers: [1, 2\nio: auto\n", "2:3: not YAML: did not find expected ',' or ']'", "flow sequence"},
     {"a: *b\n", "1:4: not YAML: found undefined alias", ""},
     {TOP "---\n" TOP, "3:1: a second document begins", ""},
-    {"workers: 1\nio: \xff\n", "2:5: invalid leading UTF-8 octet; the file is to be UTF-8", ""},
+    {"workers: 1\nio: \xff\n", "2:5: invalid leading UTF-8 octet; wanted is UTF-8", ""},
     {"workers: 1\nio: \x01\n", "2:5: control characters are not allowed", ""},
 };
 

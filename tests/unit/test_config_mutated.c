@@ -1,7 +1,9 @@
-/* The example, damaged in thousands of ways, always the same ones: taken or refused with a reason, never
- * more. */
+/* The example, damaged in thousands of ways, always the same ones: taken, and then printed as what comes back
+ * as the same, or refused with a reason. */
 #include "base/rng.h"
+#include "config/diff.h"
 #include "config/file.h"
+#include "config/print.h"
 #include "config/schema.h"
 
 #include <setjmp.h>
@@ -120,6 +122,28 @@ static void ignore(void *arg, const char *full_name, const char *value)
     *(size_t *)arg += strlen(full_name) + strlen(value);
 }
 
+static void assert_comes_back(const struct conf *c)
+{
+    struct conf *again = NULL;
+    struct conf_errors e = {0};
+    struct conf_change *changes;
+    uint32_t n;
+    char *text;
+    size_t size;
+    FILE *f = open_memstream(&text, &size);
+    assert_non_null(f);
+    assert_int_equal(conf_print(c, f), 0);
+    (void)fclose(f);
+    if (conf_parse("/other/c.yaml", text, size, &again, &e) != 0)
+        fail_msg("%s in\n%s", e.text, text);
+    assert_int_equal(conf_diff(c, again, &changes, &n), 0);
+    if (n != 0)
+        fail_msg("%s is another, from\n%s", changes[0].name, text);
+    conf_changes_free(changes, n);
+    conf_free(again);
+    free(text);
+}
+
 static void test_damaged_examples_are_taken_or_refused_with_a_reason(void **state)
 {
     (void)state;
@@ -143,6 +167,7 @@ static void test_damaged_examples_are_taken_or_refused_with_a_reason(void **stat
             assert_int_equal(conf_visit(c, ignore, &shown), 0);
             assert_int_equal(conf_stream_canonical(c, &c->streams[0], &canonical), 0);
             free(canonical);
+            assert_comes_back(c);
             conf_free(c);
         } else {
             refused++;

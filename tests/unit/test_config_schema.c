@@ -185,7 +185,8 @@ static void test_programs_get_the_keys_as_json(void **state)
         strstr(text, "{\"key\": \"feed.listen\", \"type\": \"ZeroMQ endpoint\", \"range\": "
                      "\"tcp://HOST:PORT, ipc://PATH or \\\"\\\"\", \"default\": \"tcp://127.0.0.1:5757\", "
                      "\"unit\": null, \"help\": "));
-    assert_non_null(strstr(text, "\"help\": \"length of a row\", \"required\": true, \"batches\": true, \"restart\": false}"));
+    assert_non_null(strstr(
+        text, "\"help\": \"length of a row\", \"required\": true, \"batches\": true, \"restart\": false}"));
     assert_non_null(strstr(text, "\"required\": false, \"batches\": false, \"restart\": true}"));
     assert_int_equal(text[0], '[');
     free(text);
