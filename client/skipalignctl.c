@@ -9,6 +9,11 @@
 static void show_stop(struct call *c, struct token_cursor result);
 static void show_commands(struct call *c, struct token_cursor result);
 
+#define CHANGE                                                                                         \
+    .options = {{"at", 0, OPTION_NUMBER, false, "STEP", "from this step on (the first one possible)"}, \
+                {"dry-run", 0, OPTION_FLAG, false, NULL,                                               \
+                 "only say what would change, and from which step"}},                                  \
+    .prepares = true, .run = run_change, .show = show_change
 #define STREAM .words = "STREAM", .n_words_min = 1, .n_words_max = 1, .first_word = "stream"
 
 static const struct command commands[] = {
@@ -60,6 +65,82 @@ static const struct command commands[] = {
         .run = run_config,
     },
     {
+        .name = "set",
+        .words = "KEY VALUE [KEY VALUE...]",
+        .n_words_min = 2,
+        .n_words_max = UINT32_MAX,
+        .help = "change what runs, for all trainers at one step; `config` shows the keys as they are",
+        .more = "  set chat.positions.max_position 131072\n"
+                "  set chat.corpora.tulu.repeat 2 chat.seq_len 8192\n"
+                "  set chat.corpora '[{name: tulu}, {name: house, repeat: 3}]'\n"
+                "Values are YAML. All of it happens, or nothing.\n",
+        CHANGE,
+    },
+    {
+        .name = "add",
+        .words = "corpus|stream|template NAME KEY VALUE...",
+        .n_words_min = 4,
+        .n_words_max = UINT32_MAX,
+        .help = "one more of those",
+        .more =
+            "  add corpus own paths '[/srv/own/*.jsonl]' format messages\n"
+            "  add stream code tokenizer /srv/yi/tokenizer.model template chatml corpora '[{name: own}]'\n",
+        CHANGE,
+    },
+    {
+        .name = "remove",
+        .words = "corpus|stream|template NAME",
+        .n_words_min = 2,
+        .n_words_max = 2,
+        .help = "one less",
+        CHANGE,
+    },
+    {
+        .name = "reload",
+        .help = "change what runs to what the file says now; corpora that have grown are read anew",
+        CHANGE,
+    },
+    {
+        .name = "diff",
+        .help = "what `reload` would change: the file against what runs",
+        .show = show_diff,
+    },
+    {
+        .name = "history",
+        STREAM,
+        .help = "a stream's generations: from which step, when, by whom, what changed",
+        .show = show_history,
+    },
+    {
+        .name = "revert",
+        .words = "STREAM GENERATION",
+        .n_words_min = 2,
+        .n_words_max = 2,
+        .first_word = "stream",
+        .help = "go on with the configuration of an older generation, as a new one",
+        CHANGE,
+    },
+    {
+        .name = "cancel",
+        .help = "give up the change that is being prepared, whoever asked for it",
+        .run = run_change,
+        .show = show_cancel,
+    },
+    {
+        .name = "pause",
+        STREAM,
+        .help = "hold a stream: its trainers wait",
+        .run = run_change,
+        .show = show_pause,
+    },
+    {
+        .name = "resume",
+        STREAM,
+        .help = "let it go on",
+        .run = run_change,
+        .show = show_pause,
+    },
+    {
         .name = "commands",
         .help = "what the running feeder understands, for those who write a client of their own",
         .show = show_commands,
@@ -78,7 +159,8 @@ static const struct option global_options[] = {
     {"endpoint", 'e', OPTION_TEXT, true, "ENDPOINT",
      "the feeder's control.listen (" CTL_ENDPOINT ", or $SKIPALIGN_CONTROL)"},
     {"json", 0, OPTION_FLAG, true, NULL, "the result as JSON, for programs"},
-    {"timeout", 0, OPTION_NUMBER, true, "SECONDS", "how long to wait for an answer (40)"},
+    {"timeout", 0, OPTION_NUMBER, true, "SECONDS",
+     "how long to wait for an answer (40; for ever while a change is prepared)"},
     {"help", 'h', OPTION_FLAG, true, NULL, "this text; after a command, about it"},
     {"version", 0, OPTION_FLAG, true, NULL, "which version this is"},
     {0},
@@ -106,7 +188,9 @@ static void print_help(FILE *out, const struct command *command)
             (void)snprintf(usage, sizeof usage, "%s%s%s", commands[i].name,
                            commands[i].words != NULL ? " " : "",
                            commands[i].words != NULL ? commands[i].words : "");
-            (void)fprintf(out, "  %-27s %s\n", usage, commands[i].help);
+            const bool fits = strlen(usage) <= 27;
+            (void)fprintf(out, "  %-27s%s%*s%s\n", usage, fits ? " " : "\n", fits ? 0 : 30, "",
+                          commands[i].help);
         }
     } else {
         (void)fprintf(out, "usage: skipalignctl %s%s%s%s\n\n%s\n", command->name,
@@ -231,6 +315,14 @@ static int take_word(struct call *c, const char *word)
     return 0;
 }
 
+/* A negative one is a value of `set`, not an option. */
+static bool is_number(const char *word)
+{
+    char *end;
+    (void)strtod(word, &end);
+    return *end == '\0';
+}
+
 static int parse(struct call *c, int argc, char **argv)
 {
     bool options = true;
@@ -238,7 +330,7 @@ static int parse(struct call *c, int argc, char **argv)
         int rc = 0;
         if (options && strcmp(argv[i], "--") == 0)
             options = false;
-        else if (options && argv[i][0] == '-' && argv[i][1] != '\0')
+        else if (options && argv[i][0] == '-' && argv[i][1] != '\0' && !is_number(argv[i]))
             rc = take_option(c, argv, &i);
         else
             rc = take_word(c, argv[i]);
@@ -282,117 +374,15 @@ void call_begin(const struct call *c, struct ctl_writer *w, const char *command)
         const struct option *o = c->given[i].option;
         if (o->local || find_given(c, o->name) != i + 1)
             continue;
+        char name[32];
+        (void)snprintf(name, sizeof name, "%s", o->name);
+        for (char *dash = name; (dash = strchr(dash, '-')) != NULL;)
+            *dash = '_';
         if (o->type == OPTION_FLAG)
-            ctl_put_bool(w, o->name, true);
+            ctl_put_bool(w, name, true);
         else
-            ctl_put_uint(w, o->name, c->given[i].number);
+            ctl_put_uint(w, name, c->given[i].number);
     }
-}
-
-static int fail_nobody(const struct call *c, const char *why)
-{
-    (void)fprintf(stderr,
-                  "skipalignctl: no feeder answers at %s: %s.\n"
-                  "Does it run (`systemctl status skipalignd`)? Is this its control.listen? Another one: -e "
-                  "ENDPOINT or "
-                  "$SKIPALIGN_CONTROL.\n",
-                  c->endpoint, why);
-    return EXIT_NOBODY;
-}
-
-/* A socket's file tells at once whether somebody listens; ZeroMQ alone would wait for one who might come. */
-static int probe(const struct call *c)
-{
-    if (strncmp(c->endpoint, "ipc://", 6) != 0 || c->endpoint[6] == '@')
-        return 0;
-    const int rc = ctl_probe(c->endpoint + 6);
-    switch (-rc) {
-    case 0:
-        return 0;
-    case ENOENT:
-        return fail_nobody(c, "there is no such socket");
-    case ECONNREFUSED:
-        return fail_nobody(c, "the socket is left over from one that is gone");
-    case EACCES:
-        return fail_nobody(c, "this user may not use the socket; its group may");
-    default:
-        return fail_nobody(c, strerror(-rc));
-    }
-}
-
-/* Not ZMQ_IMMEDIATE: with it a reply that is followed by the daemon's end (as stop's is) can be lost on our
- * side. */
-static int connect_feeder(struct call *c)
-{
-    const int zero = 0, one = 1;
-    int rc = probe(c);
-    if (rc != 0)
-        return rc;
-    c->zmq = zmq_ctx_new();
-    c->socket = c->zmq != NULL ? zmq_socket(c->zmq, ZMQ_REQ) : NULL;
-    if (c->socket == NULL || zmq_setsockopt(c->socket, ZMQ_LINGER, &zero, sizeof zero) != 0 ||
-        zmq_setsockopt(c->socket, ZMQ_IPV6, &one, sizeof one) != 0 ||
-        zmq_setsockopt(c->socket, ZMQ_SNDTIMEO, &c->timeout_ms, sizeof c->timeout_ms) != 0 ||
-        zmq_setsockopt(c->socket, ZMQ_RCVTIMEO, &c->timeout_ms, sizeof c->timeout_ms) != 0) {
-        (void)fprintf(stderr, "skipalignctl: cannot make a socket: %s\n", zmq_strerror(zmq_errno()));
-        return EXIT_NOBODY;
-    }
-    if (zmq_connect(c->socket, c->endpoint) == 0)
-        return 0;
-    (void)fprintf(stderr, "skipalignctl: '%s': %s; an endpoint is ipc:///path/of/socket or tcp://host:port\n",
-                  c->endpoint, zmq_strerror(zmq_errno()));
-    return EXIT_USAGE;
-}
-
-/* One value that nests no deeper than our own messages do. */
-static bool walk(struct token_cursor *at, unsigned depth)
-{
-    struct token t;
-    if (depth == 0 || !token_next(at, &t))
-        return false;
-    uint64_t n = t.kind == TOKEN_MAP ? 2 * t.number : t.kind == TOKEN_ARRAY ? t.number : 0;
-    while (n > 0 && walk(at, depth - 1))
-        n--;
-    return n == 0;
-}
-
-static int read_reply(struct call *c, struct token_cursor *ret)
-{
-    const char *data = zmq_msg_data(&c->reply);
-    const struct token_cursor message = {data, data + zmq_msg_size(&c->reply)};
-    struct token_cursor at = message;
-    struct paper p;
-    if (!walk(&at, CTL_DEPTH + 1) || at.at != at.end || ctl_is_nil(ctl_get(message, "ok")))
-        return fail_nobody(c, "what answers there is not a feeder's control socket");
-    if (ctl_get_bool(message, "ok")) {
-        *ret = ctl_get(message, "result");
-        return 0;
-    }
-    if (c->json) {
-        json_print(stdout, message);
-        return EXIT_REFUSED;
-    }
-    paper_open(&p, stderr);
-    const struct token why = ctl_get_text(message, "error");
-    paper_put(&p, STYLE_PLAIN, "skipalignctl: ");
-    paper_put_text(&p, STYLE_PLAIN, why.data, why.size);
-    paper_end(&p);
-    return EXIT_REFUSED;
-}
-
-int call_ask(struct call *c, struct ctl_writer *w, struct token_cursor *ret)
-{
-    ctl_put_end(w);
-    ctl_put_end(w);
-    int rc = w->rc == 0 ? 0 : EXIT_REFUSED;
-    if (rc == 0 && c->socket == NULL)
-        rc = connect_feeder(c);
-    if (rc == 0 &&
-        (zmq_send(c->socket, w->buf.data, w->buf.size, 0) < 0 || zmq_msg_recv(&c->reply, c->socket, 0) < 0))
-        rc = fail_nobody(c, zmq_errno() == EAGAIN ? "nothing came in time (--timeout)"
-                                                  : zmq_strerror(zmq_errno()));
-    ctl_fini(w);
-    return rc == 0 ? read_reply(c, ret) : rc;
 }
 
 static int ask_and_show(struct call *c)
@@ -450,21 +440,26 @@ static int run(struct call *c, int argc, char **argv)
                                                                 : CTL_ENDPOINT;
     c->json = call_has(c, "json");
     c->timeout_ms = seconds > 86400 ? 86400000 : (int)seconds * 1000;
+    if (c->command->prepares && !call_has(c, "timeout"))
+        c->timeout_ms = -1;
     return c->command->run != NULL ? c->command->run(c) : ask_and_show(c);
 }
 
 int main(int argc, char **argv)
 {
-    struct call c = {0};
+    struct call c = {.words = calloc((size_t)argc + 1, sizeof *c.words)};
     (void)zmq_msg_init(&c.reply);
-    int rc = run(&c, argc, argv);
+    int rc = c.words != NULL ? run(&c, argc, argv) : EXIT_REFUSED;
     if (fflush(stdout) != 0 || ferror(stdout)) {
         (void)fprintf(stderr, "skipalignctl: cannot write the output: %s\n", strerror(errno));
         rc = rc == 0 ? EXIT_REFUSED : rc;
     }
     (void)zmq_msg_close(&c.reply);
-    if (c.socket != NULL)
-        (void)zmq_close(c.socket);
+    void *const sockets[] = {c.aside, c.monitor, c.socket};
+    for (size_t i = 0; i < sizeof sockets / sizeof *sockets; i++)
+        if (sockets[i] != NULL)
+            (void)zmq_close(sockets[i]);
+    free(c.words);
     if (c.zmq != NULL)
         (void)zmq_ctx_term(c.zmq);
     return rc;

@@ -1,5 +1,6 @@
-/* skipalignctl - the parts of the program: asking a feeder (skipalignctl.c), programs' output (_json.c),
- * people's output (_paper.c), and one renderer for each command that has something to show.
+/* skipalignctl - the parts of the program: the command line (skipalignctl.c), asking a feeder (_ask.c),
+ * programs' output (_json.c), people's output (_paper.c), what changes a feeder (_change.c), and one renderer
+ * for each command that has something to show.
  *
  * Results are read where they lie (proto/ctl.h). Text that comes from a corpus, a peer or a file name goes to
  * the terminal through paper_put only, which shows control characters instead of sending them.
@@ -22,7 +23,7 @@ enum { EXIT_REFUSED = 1, EXIT_USAGE = 2, EXIT_NOBODY = 3 };
 enum option_type { OPTION_FLAG, OPTION_NUMBER, OPTION_TEXT };
 
 struct option {
-    const char *name; /* as on the command line, and in the request */
+    const char *name; /* as on the command line; in the request with '_' for '-' */
     char letter;      /* 0: none */
     enum option_type type;
     bool local; /* not sent */
@@ -36,6 +37,7 @@ struct call;
 struct command {
     const char *name, *words, *help, *more; /* words: as the usage line shows them */
     uint32_t n_words_min, n_words_max;      /* after the command */
+    bool prepares;                          /* may take long: shows progress, Ctrl-C cancels it */
     const char *first_word;                 /* what the first is called in the request; NULL: not sent */
     struct option options[OPTIONS_MAX];     /* ended by a NULL name */
     int (*run)(struct call *c);             /* NULL: ask and show */
@@ -44,7 +46,7 @@ struct command {
 
 struct call {
     const struct command *command;
-    const char *words[4];
+    const char **words;
     uint32_t n_words;
     struct {
         const struct option *option;
@@ -54,8 +56,8 @@ struct call {
     uint32_t n_given;
     const char *endpoint;
     bool json;
-    int timeout_ms;
-    void *zmq, *socket;
+    int timeout_ms; /* -1: for ever */
+    void *zmq, *socket, *monitor, *aside;
     zmq_msg_t reply;
 };
 
@@ -67,6 +69,11 @@ uint64_t call_number(const struct call *c, const char *option, uint64_t dflt);
  * until the next call, or the exit status, when the reason has been printed. */
 void call_begin(const struct call *c, struct ctl_writer *w, const char *command);
 int call_ask(struct call *c, struct ctl_writer *w, struct token_cursor *ret);
+
+/* call_send_aside - a request beside the one that waits for its reply; its own reply is not read.
+ * call_cancel     - asks to give up the change that is being prepared (_change.c). */
+void call_send_aside(struct call *c, const char *data, size_t size);
+void call_cancel(struct call *c);
 
 /* ---- output for programs (_json.c) ---- */
 
@@ -88,12 +95,14 @@ enum style {
     STYLE_SYMBOL,
     STYLE_JUMP,
     STYLE_BAD,
+    STYLE_ADDED,
+    STYLE_REMOVED,
     STYLE__COUNT,
 };
 
 struct paper {
     FILE *out;
-    bool colour;
+    bool terminal, colour;
     unsigned width; /* columns */
 };
 
@@ -129,6 +138,12 @@ void table_print(struct table *t, const struct paper *p, const char *indent); /*
 
 /* ---- renderers ---- */
 
+void show_change(struct call *c, struct token_cursor result);
+void show_diff(struct call *c, struct token_cursor result);
+void show_cancel(struct call *c, struct token_cursor result);
+void show_pause(struct call *c, struct token_cursor result);
+void show_history(struct call *c, struct token_cursor result);
+int run_change(struct call *c);
 void show_status(struct call *c, struct token_cursor result);
 void show_preview(struct call *c, struct token_cursor result);
 void show_quarantine(struct call *c, struct token_cursor result);

@@ -18,6 +18,7 @@ static const char *const escapes[STYLE__COUNT] = {
     [STYLE_PLAIN] = "",          [STYLE_DIM] = "\033[2m",      [STYLE_BOLD] = "\033[1m",
     [STYLE_USER] = "\033[36m",   [STYLE_TRAINED] = "\033[32m", [STYLE_TRAINED_BOLD] = "\033[1;32m",
     [STYLE_SYMBOL] = "\033[35m", [STYLE_JUMP] = "\033[33m",    [STYLE_BAD] = "\033[1;31m",
+    [STYLE_ADDED] = "\033[32m",  [STYLE_REMOVED] = "\033[31m",
 };
 
 void paper_open(struct paper *p, FILE *out)
@@ -25,7 +26,7 @@ void paper_open(struct paper *p, FILE *out)
     struct winsize size;
     const char *none = getenv("NO_COLOR"), *term = getenv("TERM"), *columns = getenv("COLUMNS");
     const bool terminal = isatty(fileno(out));
-    *p = (struct paper){.out = out, .width = WIDTH_DEFAULT};
+    *p = (struct paper){.out = out, .terminal = terminal, .width = WIDTH_DEFAULT};
     p->colour = terminal && (none == NULL || *none == '\0') && (term == NULL || strcmp(term, "dumb") != 0);
     if (columns != NULL && atoi(columns) > 0)
         p->width = (unsigned)atoi(columns);
