@@ -35,7 +35,8 @@ static struct mark mark_at(struct slice text, size_t offset)
 
 static int syntax_error(const yaml_parser_t *y, struct slice text, struct mark *ret_mark, struct err *reterr)
 {
-    if (y->error == YAML_MEMORY_ERROR)
+    /* Where an allocation fails libyaml does not always say so; what is wrong with a text it does say. */
+    if (y->error == YAML_MEMORY_ERROR || y->problem == NULL)
         return -ENOMEM;
     if (y->error == YAML_READER_ERROR) {
         *ret_mark = mark_at(text, y->problem_offset);

@@ -172,7 +172,7 @@ static const struct key stream_keys[] = {
 const struct key schema_keys[] = {
     {.name = "state_dir", .type = KEY_PATH, .restart = true, IN(conf, state_dir), RANGE(1, PATH_BYTES),
      .dflt = "/var/lib/skipalign",
-     .help = "folder for indexes and ledgers; it can be made again from the corpora"},
+     .help = "folder for indexes, ledgers and the timelines of streams"},
     {.name = "workers", .type = KEY_INT, .restart = true, IN(conf, workers), RANGE(1, 256), .unit = "threads", .dflt = "2",
      .help = "threads that render, tokenise and pack"},
     {.name = "memory", .type = KEY_BYTES, .restart = true, IN(conf, memory), RANGE(32 * MIB, 1024 * GIB), .dflt = "192MiB",

@@ -301,7 +301,10 @@ int template_compile(const char *name, const struct conf_template *own, uint32_t
     int rc = theirs == NULL
                  ? compile_new(&s, tok, ret, reterr)
                  : err_set(reterr, ERR_CONFIG, "this is the name of a built-in template; choose another");
-    return rc == 0 ? 0 : err_wrap(reterr, rc, "template '%s' (line %u)", name, mine->line);
+    if (rc == 0)
+        return 0;
+    return mine->line > 0 ? err_wrap(reterr, rc, "template '%s' (line %u)", name, mine->line)
+                          : err_wrap(reterr, rc, "template '%s'", name);
 }
 
 static void part_fini(struct part *p)

@@ -1,4 +1,5 @@
 /* A configuration is edited value by value, and refused as a whole with every error by its name. */
+#include "base/rng.h"
 #include "config/diff.h"
 #include "config/edit.h"
 
@@ -346,6 +347,74 @@ static void test_nesting_is_bounded(void **state)
     conf_free(c);
 }
 
+/* Names and values put together from pieces, always the same ones. */
+static void random_edit(struct rng *r, char name[256], char value[512], struct conf_edit *ret)
+{
+    static const char *const names[] = {
+        "chat",    "plain", "corpora",        "templates", "streams",  "tulu",    "code",
+        "v1",      "2",     "mine",           "positions", "strategy", "name",    "repeat",
+        "format",  "paths", "fields",         "text",      "new",      "feed",    "listen",
+        "workers", "user",  "special_tokens", "chunk",     "",         "seq_len", "template"};
+    static const char *const values[] = {"{",    "}",       "[",      "]",    ", ",        ": ",       "name",
+                                         "tulu", "8",       "0",      "text", "new",       "repeat",   "'",
+                                         "\"",   "&a ",     "*a",     "~",    "\n",        "- ",       "{}",
+                                         "[]",   "paths",   "format", "!x ",  "\xff",      "plain",    "/n",
+                                         "none", "corpora", "#",      "? ",   "tokenizer", "{content}"};
+    static const char *const whole[] = {"chat.corpora.tulu.repeat",
+                                        "corpora.tulu.paths",
+                                        "chat.corpora",
+                                        "templates.mine.user",
+                                        "workers",
+                                        "corpora.new",
+                                        "chat.special_tokens",
+                                        "corpora.code",
+                                        "plain.template"};
+    size_t n = 0;
+    name[0] = value[0] = '\0';
+    if (rng_below(r, 2) == 0)
+        n += (size_t)snprintf(name, 256, "%s", whole[rng_below(r, sizeof whole / sizeof whole[0])]);
+    for (uint32_t i = n > 0 ? rng_below(r, 6) / 5 : 1 + rng_below(r, 5); i > 0; i--)
+        n += (size_t)snprintf(name + n, 256 - n, "%s%s", n > 0 ? "." : "",
+                              names[rng_below(r, sizeof names / sizeof names[0])]);
+    n = 0;
+    for (uint32_t i = rng_below(r, 2) == 0 ? 1 : rng_below(r, 10); i > 0; i--)
+        n += (size_t)snprintf(value + n, 512 - n, "%s",
+                              values[rng_below(r, sizeof values / sizeof values[0])]);
+    *ret = (struct conf_edit){name, rng_below(r, 6) == 0 ? NULL : value};
+}
+
+static void test_any_edit_is_taken_or_refused_with_a_reason(void **state)
+{
+    (void)state;
+    struct conf *c = base();
+    uint32_t taken = 0, refused = 0;
+    for (uint32_t round = 0; round < 4000; round++) {
+        struct rng r;
+        char names[3][256], values[3][512];
+        struct conf_edit edits[3];
+        struct conf *edited = NULL;
+        struct conf_errors errors = {0};
+        rng_init(&r, (struct rng_key){.seed = 3, .record = round});
+        uint32_t n = 1 + rng_below(&r, 3);
+        for (uint32_t i = 0; i < n; i++)
+            random_edit(&r, names[i], values[i], &edits[i]);
+        int rc = conf_edit(c, edits, n, &edited, &errors);
+        if (rc == 0) {
+            taken++;
+            assert_null(errors.text);
+            conf_free(edited);
+        } else {
+            refused++;
+            assert_int_equal(rc, ERR_CONFIG);
+            assert_true(errors.n > 0 && strlen(errors.text) > 0);
+            conf_errors_fini(&errors);
+        }
+    }
+    conf_free(c);
+    /* Both ways are gone, or the pieces are too good or too bad. */
+    assert_true(taken > 100 && refused > 2000);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -354,6 +423,7 @@ int main(void)
         cmocka_unit_test(test_each_error_names_its_key),
         cmocka_unit_test(test_all_errors_come_at_once_in_the_order_of_the_edits),
         cmocka_unit_test(test_nesting_is_bounded),
+        cmocka_unit_test(test_any_edit_is_taken_or_refused_with_a_reason),
     };
     return cmocka_run_group_tests_name("conf_edit", tests, NULL, NULL);
 }
