@@ -203,12 +203,14 @@ static void put_streams(struct ctl_writer *w, const struct control_context *x, c
         stream_get_counts(st, &counts);
         ctl_put_map(w, NULL);
         ctl_put_text(w, "name", r->conf->name);
-        ctl_put_uint(w, "generation", 1);
+        struct generation_info g;
+        stream_generation_at(st, UINT64_MAX, &g);
+        ctl_put_uint(w, "generation", g.number);
         ctl_put_text(w, "failure", stream_failure(st));
         put_unknown(w, "steps", stream_steps(st));
         ctl_put_uint(w, "steps_known", stream_known_steps(st));
         ctl_put_uint(w, "dropped_rows", stream_dropped(st));
-        ctl_put_uint(w, "epoch_slots", stream_epoch_slots(st));
+        ctl_put_uint(w, "epoch_slots", g.epoch_slots);
         put_stream_settings(w, r);
         ctl_put_map(w, "made");
         put_stream_counts(w, &counts);

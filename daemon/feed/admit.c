@@ -90,9 +90,11 @@ static uint64_t steps_bound(const struct stream *st)
     if (stream_steps(st) != STREAM_UNKNOWN)
         return stream_steps(st);
     uint64_t parts = r->conf->overlong == OVERLONG_SPLIT ? PARTS_MAX : 1;
-    if (stream_slots(st) >= STEP_MAX / parts)
+    struct generation_info g;
+    stream_generation_at(st, UINT64_MAX, &g);
+    if (g.slots == 0 || g.slots >= STEP_MAX / parts || g.first_step >= STEP_MAX)
         return STEP_MAX;
-    return stream_slots(st) * parts / (uint64_t)r->conf->global_batch + 1;
+    return g.first_step + g.slots * parts / (uint64_t)r->conf->global_batch + 1;
 }
 
 struct stream *admit_open(struct supply *s, const struct msg_open *open, struct refusal *ret)

@@ -133,16 +133,10 @@ static int add_streams(struct feed *f, struct err *reterr)
     const struct feed_setup *s = &f->setup;
     for (uint32_t i = 0; i < s->n_recipes; i++) {
         struct stream *st;
-        int rc = supply_add(f->supply, s->recipes[i], s->state_dir, &st, reterr);
+        const struct generation_setup first = {.number = 1, .recipe = s->recipes[i]};
+        int rc = supply_add(f->supply, s->recipes[i]->conf->name, s->state_dir, &first, 1, &st, reterr);
         if (rc != 0)
             return rc;
-        if (stream_ledger_replaced(st))
-            log_warn("stream '%s': its configuration, corpora or model are not those of the last start: it "
-                     "begins anew, "
-                     "and steps of before cannot be had again; to have them, start with what they were made "
-                     "of (their "
-                     "ledger is kept as %s/streams/%s.ledger.old)",
-                     s->recipes[i]->conf->name, s->state_dir, s->recipes[i]->conf->name);
         f->served[i] = (struct served){.stream = st, .first = supply_step(f->supply, st, 0)};
         if (f->served[i].first == NULL)
             return err_sys(reterr, -ENOMEM, "stream '%s'", s->recipes[i]->conf->name);

@@ -230,7 +230,7 @@ void frame_unref(struct frame *f)
 int frame_write(struct frame_pool *pool, const struct step *step, uint32_t generation, uint32_t world,
                 uint32_t rank, struct frame **ret)
 {
-    const struct recipe *recipe = stream_recipe(step->stream);
+    const struct recipe *recipe = step->recipe;
     uint64_t rows = (uint64_t)recipe->conf->global_batch / world;
     const struct step_row *row = step->rows + rows * rank;
     if (rows * (uint64_t)recipe->conf->seq_len > MSG_TOKENS_MAX)

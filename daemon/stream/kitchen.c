@@ -1,6 +1,7 @@
 #include "stream/kitchen.h"
 
 #include "base/array.h"
+#include "base/clock.h"
 #include "stream/fit.h"
 #include "stream/pack.h"
 
@@ -389,10 +390,22 @@ static int fill_rows(struct kitchen *k, struct window *w)
     return 0;
 }
 
+/* Looked at after reading: had a file been rewritten before or meanwhile, it shows now. */
+static void check_files(const struct window_order *o)
+{
+    struct window *w = o->window;
+    const uint64_t since_ns = clock_ns();
+    for (uint32_t i = 0; i < w->n_slots && w->rc == 0; i++) {
+        const struct slot *s = &o->slots[i].slot;
+        w->rc = corpus_check_record(w->recipe->corpora[s->corpus], s->record, since_ns, &w->error);
+    }
+}
+
 void kitchen_make(struct kitchen *k, struct window_order *o)
 {
     struct window *w = o->window;
     k->parsed = UINT32_MAX;
+    check_files(o);
     for (uint32_t i = 0; i < w->n_slots && w->rc == 0; i++)
         w->rc = add_slot(k, o, i);
     if (w->rc == 0)

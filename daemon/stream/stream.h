@@ -1,45 +1,56 @@
-/* stream - one stream's own state: its recipe, its ledger, and how far its windows are known. Private to this
- * folder.
- *
- * The frontier is the first window that the ledger does not know. Frontier windows are made in any order and
- * entered in the ledger in their own.
+/* stream - one stream's own state: its generations, and what was handed out of it. Private to this folder.
  *
  * Owner:   the thread that owns the supply.
  */
 #ifndef SKIPALIGN_STREAM_STREAM_H
 #define SKIPALIGN_STREAM_STREAM_H
 
-#include "stream/ledger.h"
+#include "stream/generation.h"
+#include "stream/sent.h"
 #include "stream/supply.h"
 
 struct stream {
     struct stream *next;
-    struct recipe *recipe;
-    struct order *order;
-    struct ledger *ledger;
-    bool ledger_replaced;
-    struct order_cursor cursor;
-    bool ended;                     /* the ledger holds all windows there are */
-    uint64_t planned, planned_slot; /* the next window to plan past the ledger, and its first slot */
-    LIST_HEAD(, step) live;         /* steps that somebody holds */
-    struct corpus_use {
-        uint64_t looked_at, unusable; /* records, since the stream's start */
-    } * use;                          /* [recipe->n_corpora] */
-    struct err failure;               /* text empty: none */
+    char *name, *folder;
+    struct generation **generations; /* in effect, first steps rising; at least one */
+    uint32_t n_generations;
+    struct generation **gone; /* superseded; windows of theirs may still be on their way */
+    uint32_t n_gone;
+    size_t generations_cap, gone_cap;
+    struct sent *sent;
+    uint64_t held_from;     /* steps from here on are not made now; STREAM_UNKNOWN: all are */
+    struct step *goal;      /* as far as the ledger is being made again */
+    LIST_HEAD(, step) live; /* steps that somebody holds */
+    bool removed;
 };
 
-int stream_new(struct recipe *r, const char *state_dir, struct stream **ret, struct err *reterr);
+int stream_new(const char *name, const char *state_dir, const struct generation_setup *g, uint32_t n,
+               struct stream **ret, struct err *reterr);
 void stream_free(struct stream *st); /* NULL is fine */
 
-/* stream_enter - the next window of the frontier (number == ledger_windows) has been made: into the ledger
- * with it. Fails the stream where the window could not be made, or too many records of a corpus cannot be
- * used. */
-void stream_enter(struct stream *st, const struct window *w);
-void stream_fail(struct stream *st, const char *why);
+struct generation *stream_newest(const struct stream *st);
+/* stream_at - the generation that a step belongs to.   stream_before, stream_after - the neighbour in effect;
+ * NULL: none. */
+struct generation *stream_at(const struct stream *st, uint64_t step);
+struct generation *stream_before(const struct stream *st, const struct generation *g);
+struct generation *stream_after(const struct stream *st, const struct generation *g);
+
+/* stream_make_room - for one generation more: stream_put cannot fail then.   stream_put - it is in effect
+ * from its first step on; those that begin there or later are gone. */
+int stream_make_room(struct stream *st);
+void stream_put(struct stream *st, struct generation *g);
+
+bool stream_is_held(const struct stream *st, uint64_t step);
 
 /* stream_place - which windows hold the rows of a step, as far as the ledger knows. */
-enum stream_place { PLACE_KNOWN, PLACE_BEYOND, PLACE_PAST_END };
-enum stream_place stream_place(const struct stream *st, uint64_t step, uint64_t *ret_first,
-                               uint64_t *ret_last);
+enum stream_place {
+    PLACE_KNOWN,
+    PLACE_BEYOND,  /* windows past the ledger have to be made first */
+    PLACE_UNBEGUN, /* the start of its generation has to be found first */
+    PLACE_FAILED,  /* its generation has failed */
+    PLACE_PAST_END,
+};
+enum stream_place stream_place(const struct stream *st, uint64_t step, struct generation **ret,
+                               uint64_t *ret_first, uint64_t *ret_last);
 
 #endif

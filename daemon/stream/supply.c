@@ -12,7 +12,7 @@
 /* A window in memory, or on its way there. */
 struct held {
     struct supply *supply;
-    struct stream *stream;
+    struct generation *of;
     uint64_t number;
     struct window *window;      /* NULL while it is being made */
     struct window_order *order; /* NULL once it is made */
@@ -29,7 +29,7 @@ struct supply {
     struct reader *reader;
     void (*changed)(void *arg, struct step *);
     void *arg;
-    struct stream *streams, **streams_tail;
+    struct stream *streams, *removed;
     TAILQ_HEAD(steps, step) pending; /* in the order in which they were asked for */
     struct step *favoured;           /* of those: the one that may go beyond the bound; NULL: the first */
     TAILQ_HEAD(, held) in_use;       /* longest not used first */
@@ -43,16 +43,16 @@ struct supply {
 
 /* ---- windows in memory ---- */
 
-static struct held **bucket_of(struct supply *s, const struct stream *st, uint64_t number)
+static struct held **bucket_of(struct supply *s, const struct generation *g, uint64_t number)
 {
-    uint64_t h = ((uintptr_t)st >> 4) * 0x9E3779B97F4A7C15ull + number * 0xC2B2AE3D27D4EB4Full;
+    uint64_t h = ((uintptr_t)g >> 4) * 0x9E3779B97F4A7C15ull + number * 0xC2B2AE3D27D4EB4Full;
     return &s->buckets[(h >> 40) % BUCKETS];
 }
 
-static struct held *find(struct supply *s, const struct stream *st, uint64_t number)
+static struct held *find(struct supply *s, const struct generation *g, uint64_t number)
 {
-    struct held *h = *bucket_of(s, st, number);
-    while (h != NULL && (h->stream != st || h->number != number))
+    struct held *h = *bucket_of(s, g, number);
+    while (h != NULL && (h->of != g || h->number != number))
         h = h->next;
     return h;
 }
@@ -65,7 +65,7 @@ static void touch(struct supply *s, struct held *h)
 
 static void forget(struct supply *s, struct held *h)
 {
-    struct held **p = bucket_of(s, h->stream, h->number);
+    struct held **p = bucket_of(s, h->of, h->number);
     while (*p != h)
         p = &(*p)->next;
     *p = h->next;
@@ -85,7 +85,7 @@ enum claim { CLAIM_AHEAD, CLAIM_STEP, CLAIM_FAVOURED };
 static bool may_go(const struct held *h, enum claim claim)
 {
     return h->window != NULL && h->pins == 0 && !(h->ahead && claim == CLAIM_AHEAD) &&
-           (h->number < ledger_windows(h->stream->ledger) || stream_failure(h->stream) != NULL) &&
+           (h->number < ledger_windows(h->of->ledger) || generation_failed(h->of)) &&
            atomic_load_explicit(&h->window->refs, memory_order_acquire) == 1;
 }
 
@@ -138,40 +138,39 @@ static void reads_done(struct fetch *f) /* on the reader's thread */
     workers_submit(h->supply->workers, &h->job);
 }
 
-static void fail(struct supply *s, struct stream *st, const char *why)
+static void fail(struct supply *s, struct generation *g, const char *why)
 {
-    stream_fail(st, why);
+    generation_fail(g, why);
     s->again = true; /* for pending steps that were looked at already */
 }
 
-static bool start_making(struct supply *s, struct stream *st, uint64_t number, uint64_t first_slot,
+static bool start_making(struct supply *s, struct generation *g, uint64_t number, uint64_t first_slot,
                          uint32_t n_slots, uint64_t bytes)
 {
     struct held *h = calloc(1, sizeof *h);
-    struct window_order *o =
-        window_order_new(st->recipe, st->order, &st->cursor, number, first_slot, n_slots);
+    struct window_order *o = window_order_new(g->recipe, g->order, &g->cursor, number, first_slot, n_slots);
     if (h == NULL || o == NULL) {
         free(h);
         if (o != NULL)
             window_unref(o->window);
         window_order_free(o);
-        fail(s, st, "no memory for a window");
+        fail(s, g, "no memory for a window");
         return false;
     }
     *h = (struct held){.supply = s,
-                       .stream = st,
+                       .of = g,
                        .number = number,
                        .order = o,
                        .job = {.run = make_run, .done = make_done},
                        .bytes = bytes};
-    struct held **bucket = bucket_of(s, st, number);
+    struct held **bucket = bucket_of(s, g, number);
     h->next = *bucket;
     *bucket = h;
     TAILQ_INSERT_TAIL(&s->in_use, h, in_use);
     s->used += bytes;
     s->n_held++;
     s->n_making++;
-    if (number < ledger_windows(st->ledger))
+    if (number < ledger_windows(g->ledger))
         s->made_again++;
     o->arg = h;
     o->fetch.done = reads_done;
@@ -181,13 +180,13 @@ static bool start_making(struct supply *s, struct stream *st, uint64_t number, u
 
 /* Windows that were made, in the stream's order, as far as they are there without a gap. A step past them may
  * be as far as numbers go, so each window that it is favoured with is followed by the next one's turn. */
-static void enter_frontier(struct supply *s, struct stream *st)
+static void enter_frontier(struct supply *s, struct generation *g)
 {
     struct held *h;
-    while (stream_failure(st) == NULL && (h = find(s, st, ledger_windows(st->ledger))) != NULL &&
+    while (!generation_failed(g) && (h = find(s, g, ledger_windows(g->ledger))) != NULL &&
            h->window != NULL) {
-        stream_enter(st, h->window);
-        if (s->favoured != NULL && s->favoured->stream == st && !s->favoured->pinned)
+        generation_enter(g, h->window);
+        if (s->favoured != NULL && s->favoured->of == g && !s->favoured->pinned)
             s->favoured = TAILQ_NEXT(s->favoured, in_pending);
     }
 }
@@ -196,8 +195,7 @@ static void make_done(struct job *job)
 {
     struct held *h = (struct held *)((char *)job - offsetof(struct held, job));
     struct supply *s = h->supply;
-    struct stream *st = h->stream;
-    struct err error = {""};
+    struct generation *g = h->of;
     h->window = h->order->window;
     window_order_free(h->order);
     h->order = NULL;
@@ -206,44 +204,40 @@ static void make_done(struct job *job)
     h->bytes = bytes;
     s->n_making--;
     s->made++;
-    if (h->number < ledger_windows(st->ledger) && h->window->rc == 0 &&
+    if (h->number < ledger_windows(g->ledger) && h->window->rc == 0 &&
         h->window->n_rows !=
-            ledger_first_row(st->ledger, h->number + 1) - ledger_first_row(st->ledger, h->number))
+            ledger_first_row(g->ledger, h->number + 1) - ledger_first_row(g->ledger, h->number))
         h->window->rc =
             err_set(&h->window->error, ERR_CHANGED,
                     "window %llu has %zu rows now and another number in the ledger; the ledger in "
                     "state_dir/streams is damaged: stop, remove it, start again",
                     (unsigned long long)h->number, h->window->n_rows);
-    /* Looked at after reading: had a file been rewritten before or meanwhile, it shows now. */
-    for (uint32_t c = 0; c < st->recipe->n_corpora && h->window->rc == 0; c++)
-        if ((h->window->rc = corpus_check(st->recipe->corpora[c], &error)) != 0)
-            h->window->error = error;
     if (h->window->rc != 0)
-        stream_fail(st, h->window->error.text);
-    enter_frontier(s, st);
+        generation_fail(g, h->window->error.text);
+    enter_frontier(s, g);
     run(s);
 }
 
 /* ---- steps ---- */
 
-static bool make_known(struct supply *s, struct stream *st, uint64_t w)
+static bool make_known(struct supply *s, struct generation *g, uint64_t w)
 {
-    uint64_t slot = ledger_first_slot(st->ledger, w);
-    return start_making(s, st, w, slot, (uint32_t)(ledger_first_slot(st->ledger, w + 1) - slot),
-                        ledger_window_bytes(st->ledger, w));
+    uint64_t slot = ledger_first_slot(g->ledger, w);
+    return start_making(s, g, w, slot, (uint32_t)(ledger_first_slot(g->ledger, w + 1) - slot),
+                        ledger_window_bytes(g->ledger, w));
 }
 
 /* All windows of a step are pinned and made, or none: two half-served steps could wait for each other's
  * memory. Those that are there are the last to go all the same. */
 static bool pin_windows(struct supply *s, struct step *step)
 {
-    struct stream *st = step->stream;
+    struct generation *g = step->of;
     enum claim claim = step == s->favoured ? CLAIM_FAVOURED : CLAIM_STEP;
     uint64_t missing = 0;
     for (uint64_t w = step->first_window; w <= step->last_window; w++) {
-        struct held *h = find(s, st, w);
+        struct held *h = find(s, g, w);
         if (h == NULL) {
-            missing += ledger_window_bytes(st->ledger, w);
+            missing += ledger_window_bytes(g->ledger, w);
             continue;
         }
         h->pins++;
@@ -251,11 +245,11 @@ static bool pin_windows(struct supply *s, struct step *step)
     }
     bool may = missing == 0 || (may_make(s, claim) && make_room(s, missing, claim));
     for (uint64_t w = step->first_window; w <= step->last_window; w++) {
-        struct held *h = find(s, st, w);
+        struct held *h = find(s, g, w);
         if (h != NULL && !may)
             h->pins--;
-        else if (h == NULL && may && make_known(s, st, w))
-            find(s, st, w)->pins++;
+        else if (h == NULL && may && make_known(s, g, w))
+            find(s, g, w)->pins++;
     }
     return may;
 }
@@ -263,9 +257,9 @@ static bool pin_windows(struct supply *s, struct step *step)
 static void unpin_windows(struct supply *s, struct step *step)
 {
     for (uint64_t w = step->first_window; step->pinned && w <= step->last_window; w++) {
-        struct held *h = find(s, step->stream, w);
+        struct held *h = find(s, step->of, w);
         if (h == NULL)
-            continue; /* the stream failed while they were being pinned */
+            continue; /* the generation failed while they were being pinned */
         h->pins--;
         h->ahead = false;
         touch(s, h);
@@ -276,7 +270,7 @@ static void unpin_windows(struct supply *s, struct step *step)
 static bool windows_there(struct supply *s, const struct step *step)
 {
     for (uint64_t w = step->first_window; w <= step->last_window; w++) {
-        const struct held *h = find(s, step->stream, w);
+        const struct held *h = find(s, step->of, w);
         if (h == NULL || h->window == NULL)
             return false;
     }
@@ -285,16 +279,16 @@ static bool windows_there(struct supply *s, const struct step *step)
 
 static bool take_rows(struct supply *s, struct step *step)
 {
-    struct stream *st = step->stream;
-    uint64_t batch = (uint64_t)st->recipe->conf->global_batch;
+    struct generation *g = step->of;
+    uint64_t batch = (uint64_t)g->recipe->conf->global_batch;
     if ((step->rows = calloc(batch, sizeof step->rows[0])) == NULL)
         return false;
-    uint64_t n = 0, row = step->number * batch;
+    uint64_t n = 0, row = (step->number - g->first_step) * batch;
     for (uint64_t w = step->first_window; w <= step->last_window; w++) {
-        struct window *window = find(s, st, w)->window;
+        struct window *window = find(s, g, w)->window;
         if (n == 0)
             step->epoch = window->epoch;
-        for (uint64_t r = row - ledger_first_row(st->ledger, w); n < batch && r < window->n_rows;
+        for (uint64_t r = row - ledger_first_row(g->ledger, w); n < batch && r < window->n_rows;
              r++, n++, row++) {
             step->rows[n] = (struct step_row){window_ref(window), (uint32_t)r};
             step->supervised += window->rows[r].n_supervised;
@@ -304,56 +298,107 @@ static bool take_rows(struct supply *s, struct step *step)
 }
 
 /* The next window past the ledger. */
-static bool make_next(struct supply *s, struct stream *st, enum claim claim)
+static bool make_next(struct supply *s, struct generation *g, enum claim claim)
 {
-    uint64_t bytes, ahead = st->planned - ledger_windows(st->ledger);
+    uint64_t bytes, ahead = g->planned - ledger_windows(g->ledger);
     if (ahead > workers_count(s->workers))
         return false;
+    if (ahead > 0 && generation_first_row(g, g->planned) >= generation_rows(g))
+        return false; /* the next generation's are wanted then */
     if (claim == CLAIM_FAVOURED && ahead > 0)
         claim = CLAIM_STEP; /* the one that the ledger waits for is on its way */
     if (!may_make(s, claim))
         return false;
-    uint32_t n = window_plan(st->recipe, st->order, &st->cursor, st->planned_slot, &bytes);
-    if (n == 0 || !make_room(s, bytes, claim) ||
-        !start_making(s, st, st->planned, st->planned_slot, n, bytes))
+    uint32_t n = window_plan(g->recipe, g->order, &g->cursor, g->planned_slot, &bytes);
+    if (n == 0 || !make_room(s, bytes, claim) || !start_making(s, g, g->planned, g->planned_slot, n, bytes))
         return false;
-    st->planned++;
-    st->planned_slot += n;
+    g->planned++;
+    g->planned_slot += n;
     return true;
 }
 
-static bool make_ahead(struct supply *s, struct stream *st, uint64_t w)
+static bool make_ahead(struct supply *s, struct generation *g, uint64_t w)
 {
-    if (w >= ledger_windows(st->ledger))
-        return make_next(s, st, CLAIM_AHEAD);
-    return may_make(s, CLAIM_AHEAD) && make_room(s, ledger_window_bytes(st->ledger, w), CLAIM_AHEAD) &&
-           make_known(s, st, w);
+    if (w >= ledger_windows(g->ledger))
+        return make_next(s, g, CLAIM_AHEAD);
+    return may_make(s, CLAIM_AHEAD) && make_room(s, ledger_window_bytes(g->ledger, w), CLAIM_AHEAD) &&
+           make_known(s, g, w);
 }
 
-/* What comes after a step that is being served is likely to be wanted next. */
-static void read_ahead(struct supply *s, struct stream *st, uint64_t last_window)
+/* The start of a generation, from the last step before it. Is it known now? */
+static bool begin(struct supply *s, struct generation *g)
 {
-    if (stream_failure(st) != NULL)
-        return; /* its windows past the ledger may be gone, so the next to be planned need not be the next one
-                 */
-    for (uint64_t w = last_window + 1; w <= last_window + 1 + workers_count(s->workers); w++) {
-        if (find(s, st, w) != NULL)
-            continue;
-        if (!make_ahead(s, st, w))
-            return;
-        find(s, st, w)->ahead = true;
+    struct stream *st = g->stream;
+    if (g->order != NULL || generation_failed(g))
+        return g->order != NULL;
+    if (g->origin == NULL) {
+        g->origin = supply_step(s, st, g->first_step - 1);
+        if (g->origin == NULL) {
+            fail(s, g, "no memory for a step");
+            return false;
+        }
+        g->origin->inside = true;
     }
+    struct step *origin = g->origin;
+    if (origin->state == STEP_PENDING)
+        return false;
+    g->origin = NULL;
+    if (origin->state != STEP_END) /* else the stream ends before */
+        generation_begin(g, stream_before(st, g), origin);
+    supply_step_unref(s, origin);
+    s->again = true;
+    return g->order != NULL;
+}
+
+/* What comes after a step that is being served is likely to be wanted next: windows of its generation, then
+ * of the one after. */
+static void read_ahead(struct supply *s, const struct step *step)
+{
+    struct generation *g = step->of;
+    uint64_t w = step->last_window + 1;
+    for (uint32_t n = 0; n <= workers_count(s->workers); n++, w++) {
+        while (g->order != NULL && generation_first_row(g, w) >= generation_rows(g)) {
+            g = stream_after(g->stream, g);
+            w = 0;
+        }
+        if (stream_is_held(g->stream, g->first_step) || !begin(s, g) || generation_failed(g))
+            return; /* after a failure its windows past the ledger may be gone, so the next to be planned need
+                       not be the next one */
+        if (find(s, g, w) != NULL)
+            continue;
+        if (!make_ahead(s, g, w))
+            return;
+        find(s, g, w)->ahead = true;
+    }
+}
+
+/* Where it belongs, as things are now: a change may have come before it. */
+static enum stream_place place(struct step *step)
+{
+    enum stream_place p =
+        stream_place(step->stream, step->number, &step->of, &step->first_window, &step->last_window);
+    step->generation = step->of->number;
+    step->recipe = step->of->recipe;
+    return p;
 }
 
 static enum step_state advance(struct supply *s, struct step *step)
 {
-    struct stream *st = step->stream;
-    if (stream_failure(st) == NULL && !step->pinned) {
-        switch (stream_place(st, step->number, &step->first_window, &step->last_window)) {
+    if (stream_is_held(step->stream, step->number))
+        return STEP_PENDING;
+    if (!step->pinned) {
+        switch (place(step)) {
         case PLACE_PAST_END:
             return STEP_END;
+        case PLACE_FAILED:
+            return STEP_FAILED;
+        case PLACE_UNBEGUN:
+            (void)begin(s, step->of);
+            if (step == s->favoured && step->of->origin != NULL)
+                s->favoured = step->of->origin;
+            break;
         case PLACE_BEYOND:
-            while (make_next(s, st, step == s->favoured ? CLAIM_FAVOURED : CLAIM_STEP))
+            while (make_next(s, step->of, step == s->favoured ? CLAIM_FAVOURED : CLAIM_STEP))
                 ;
             break;
         case PLACE_KNOWN:
@@ -361,12 +406,12 @@ static enum step_state advance(struct supply *s, struct step *step)
             break;
         }
     }
-    if (stream_failure(st) != NULL)
+    if (generation_failed(step->of))
         return STEP_FAILED;
     if (!step->pinned || !windows_there(s, step))
         return STEP_PENDING;
     if (!take_rows(s, step)) {
-        fail(s, st, "no memory for a step");
+        fail(s, step->of, "no memory for a step");
         return STEP_FAILED;
     }
     return STEP_READY;
@@ -401,6 +446,21 @@ static void advance_all(struct supply *s, struct steps *ret_changed)
         s->again = true; /* the first one's turn */
 }
 
+static void let_goal_go(struct supply *s, struct stream *st)
+{
+    struct step *goal = st->goal;
+    st->goal = NULL;
+    supply_step_unref(s, goal);
+}
+
+static void reach_goal(struct supply *s, struct step *step)
+{
+    if (step->stream->goal == step)
+        let_goal_go(s, step->stream);
+}
+
+static void free_removed(struct supply *s);
+
 /* ... then tell what changed. What is told may ask for more. */
 static void run(struct supply *s)
 {
@@ -414,21 +474,24 @@ static void run(struct supply *s)
         advance_all(s, &changed);
         for (struct step *step; (step = TAILQ_FIRST(&changed)) != NULL;) {
             TAILQ_REMOVE(&changed, step, in_pending);
-            if (step->state == STEP_READY)
-                read_ahead(s, step->stream, step->last_window);
+            if (step->state == STEP_READY && !step->inside)
+                read_ahead(s, step);
+            s->again |= step->inside;
+            reach_goal(s, step);
             if (step->refs > 1)
                 s->changed(s->arg, step);
             supply_step_unref(s, step);
         }
     }
     s->running = false;
+    free_removed(s);
 }
 
 struct step *supply_step(struct supply *s, struct stream *st, uint64_t number)
 {
     struct step *step;
     LIST_FOREACH(step, &st->live, in_live)
-    if (step->number == number) {
+    if (step->number == number && !step->past) {
         step->refs++;
         return step;
     }
@@ -436,6 +499,7 @@ struct step *supply_step(struct supply *s, struct stream *st, uint64_t number)
     if (step == NULL)
         return NULL;
     *step = (struct step){.stream = st, .number = number, .refs = 1};
+    (void)place(step);
     LIST_INSERT_HEAD(&st->live, step, in_live);
     TAILQ_INSERT_TAIL(&s->pending, step, in_pending);
     run(s);
@@ -449,12 +513,100 @@ void supply_step_unref(struct supply *s, struct step *step)
     if (step->state == STEP_PENDING)
         leave_pending(s, step);
     LIST_REMOVE(step, in_live);
-    for (int64_t i = 0; step->rows != NULL && i < step->stream->recipe->conf->global_batch; i++)
+    for (int64_t i = 0; step->rows != NULL && i < step->recipe->conf->global_batch; i++)
         window_unref(step->rows[i].window);
     free(step->rows);
     free(step);
-    if (!TAILQ_EMPTY(&s->pending))
-        run(s); /* memory may have come free */
+    run(s); /* memory may have come free, or a stream's last step */
+}
+
+/* ---- changes ---- */
+
+/* As soon as can be: after all that was handed out. With somebody at the frontier, after the windows that are
+ * on their way, too, as far as can be told. */
+static uint64_t earliest(const struct stream *st, uint64_t made, bool busy)
+{
+    uint64_t step = stream_sent(st) > made ? stream_sent(st) : made, total = stream_steps(st);
+    const struct generation *g = stream_at(st, step);
+    if (busy && g->order != NULL && !generation_failed(g)) {
+        uint64_t rows = generation_first_row(g, g->planned),
+                 planned = g->first_step + rows / (uint64_t)g->recipe->conf->global_batch;
+        planned = planned < g->end_step ? planned : g->end_step;
+        step = step > planned ? step : planned;
+    }
+    return step < total ? step : total;
+}
+
+int stream_hold(struct supply *s, struct stream *st, uint64_t at, uint64_t made, bool busy, uint64_t *ret,
+                struct err *reterr)
+{
+    (void)s;
+    uint64_t total = stream_steps(st), first = earliest(st, made, busy && at == STREAM_UNKNOWN);
+    if (st->held_from != STREAM_UNKNOWN)
+        return err_set(reterr, -EBUSY, "stream '%s' is being changed", st->name);
+    if (stream_make_room(st) != 0)
+        return err_sys(reterr, -ENOMEM, "stream '%s'", st->name);
+    if (at != STREAM_UNKNOWN && at < first) {
+        *ret = first;
+        return err_set(
+            reterr, ERR_CHANGED,
+            "stream '%s': batches before step %llu have been handed out, so nothing can change at step "
+            "%llu any more",
+            st->name, (unsigned long long)first, (unsigned long long)at);
+    }
+    if (at != STREAM_UNKNOWN && at > total)
+        return err_set(reterr, ERR_LIMIT, "stream '%s' ends before step %llu: it has %llu steps", st->name,
+                       (unsigned long long)at, (unsigned long long)total);
+    *ret = st->held_from = at != STREAM_UNKNOWN ? at : first;
+    return 0;
+}
+
+void stream_release(struct supply *s, struct stream *st)
+{
+    st->held_from = STREAM_UNKNOWN;
+    run(s);
+}
+
+/* Steps from there on are no longer what they were: those that wait find their new places, the others are
+ * only for those who hold them. */
+static void displace(struct supply *s, struct stream *st, uint64_t first)
+{
+    struct step *step;
+    LIST_FOREACH(step, &st->live, in_live)
+    if (step->number >= first && step->state == STEP_PENDING)
+        unpin_windows(s, step);
+    else if (step->number >= first)
+        step->past = true;
+}
+
+static void let_origin_go(struct supply *s, struct generation *g)
+{
+    struct step *origin = g->origin;
+    g->origin = NULL;
+    supply_step_unref(s, origin);
+}
+
+void supply_change(struct supply *s, struct stream *st, const struct generation_setup *setup)
+{
+    struct err error = {""};
+    struct generation *g, *before = setup->first_step > 0 ? stream_at(st, setup->first_step - 1) : NULL;
+    CHECK(st->held_from == setup->first_step);
+    int rc = generation_new(st, st->folder, setup, before, &g, &error);
+    if (rc != 0) { /* committed all the same: it is there once the daemon was started again */
+        const struct generation_setup failed = {.number = setup->number,
+                                                .first_step = setup->first_step,
+                                                .why = error.text,
+                                                .fingerprint = setup->recipe->fingerprint};
+        rc = generation_new(st, st->folder, &failed, before, &g, &error);
+        CHECK(rc == 0);
+        g->recipe = recipe_ref(setup->recipe);
+    }
+    displace(s, st, setup->first_step);
+    stream_put(st, g);
+    st->held_from = STREAM_UNKNOWN;
+    for (uint32_t i = 0; i < st->n_gone; i++)
+        let_origin_go(s, st->gone[i]);
+    run(s);
 }
 
 /* ---- the supply as a whole ---- */
@@ -470,38 +622,117 @@ int supply_new(struct workers *w, struct reader *r, uint64_t memory,
     s->memory = memory;
     s->changed = changed;
     s->arg = arg;
-    s->streams_tail = &s->streams;
     TAILQ_INIT(&s->pending);
     TAILQ_INIT(&s->in_use);
     *ret = s;
     return 0;
 }
 
-int supply_add(struct supply *s, struct recipe *r, const char *state_dir, struct stream **ret,
-               struct err *reterr)
+/* What was handed out before can be looked up soon, even if the ledger was lost. */
+static void set_goal(struct supply *s, struct stream *st)
+{
+    uint64_t sent = stream_sent(st);
+    if (sent <= stream_known_steps(st) || sent <= stream_newest(st)->first_step)
+        return;
+    st->goal = supply_step(s, st, sent - 1);
+    if (st->goal != NULL && st->goal->state != STEP_PENDING)
+        reach_goal(s, st->goal);
+}
+
+int supply_add(struct supply *s, const char *name, const char *state_dir, const struct generation_setup *g,
+               uint32_t n, struct stream **ret, struct err *reterr)
 {
     struct stream *st;
-    int rc = stream_new(r, state_dir, &st, reterr);
+    for (st = s->removed; st != NULL; st = st->next)
+        if (strcmp(st->name, name) == 0)
+            return err_set(
+                reterr, -EBUSY,
+                "stream '%s' was removed a moment ago and is still in use; try again when its last "
+                "batches have gone out",
+                name);
+    int rc = stream_new(name, state_dir, g, n, &st, reterr);
     if (rc != 0)
         return rc;
-    *s->streams_tail = st;
-    s->streams_tail = &st->next;
+    struct stream **tail = &s->streams;
+    while (*tail != NULL)
+        tail = &(*tail)->next;
+    *tail = st;
     *ret = st;
+    set_goal(s, st);
     return 0;
+}
+
+/* A generation's windows that are in memory, or on their way. */
+static bool has_windows(const struct supply *s, const struct stream *st)
+{
+    const struct held *h;
+    TAILQ_FOREACH(h, &s->in_use, in_use)
+    if (h->of->stream == st)
+        return true;
+    return false;
+}
+
+static void forget_windows(struct supply *s, const struct stream *st)
+{
+    for (struct held *h = TAILQ_FIRST(&s->in_use), *next; h != NULL; h = next) {
+        next = TAILQ_NEXT(h, in_use);
+        if (h->of->stream == st && h->window != NULL && h->pins == 0)
+            forget(s, h);
+    }
+}
+
+static void free_removed(struct supply *s)
+{
+    for (struct stream **p = &s->removed, *st; (st = *p) != NULL;) {
+        forget_windows(s, st);
+        if (LIST_EMPTY(&st->live) && !has_windows(s, st)) {
+            *p = st->next;
+            stream_free(st);
+        } else {
+            p = &st->next;
+        }
+    }
+}
+
+void supply_remove(struct supply *s, struct stream *st)
+{
+    struct stream **p = &s->streams;
+    while (*p != st)
+        p = &(*p)->next;
+    *p = st->next;
+    st->next = s->removed;
+    s->removed = st;
+    st->removed = true;
+    st->held_from = STREAM_UNKNOWN;
+    for (uint32_t i = 0; i < st->n_generations; i++)
+        generation_fail(st->generations[i], "it was taken out of the configuration");
+    s->running = true; /* not freed before this is through */
+    for (uint32_t i = 0; i < st->n_generations; i++)
+        let_origin_go(s, st->generations[i]);
+    let_goal_go(s, st);
+    s->running = false;
+    run(s);
 }
 
 void supply_stop(struct supply *s)
 {
     if (s == NULL)
         return;
+    s->running = true; /* nothing more is begun */
+    for (struct stream *st = s->streams; st != NULL; st = st->next) {
+        let_goal_go(s, st);
+        for (uint32_t i = 0; i < st->n_generations; i++)
+            let_origin_go(s, st->generations[i]);
+    }
     CHECK(TAILQ_EMPTY(&s->pending));
     while (s->n_making > 0)
         workers_wait(s->workers);
     for (struct held *h; (h = TAILQ_FIRST(&s->in_use)) != NULL;)
         forget(s, h);
     CHECK(s->used == 0);
-    for (struct stream *st = s->streams, *next; st != NULL; st = next) {
-        next = st->next;
+    while (s->streams != NULL || s->removed != NULL) {
+        struct stream **from = s->streams != NULL ? &s->streams : &s->removed, *st = *from;
+        *from = st->next;
         CHECK(LIST_EMPTY(&st->live));
         stream_free(st);
     }
@@ -511,7 +742,7 @@ void supply_stop(struct supply *s)
 struct stream *supply_find(struct supply *s, const char *name)
 {
     struct stream *st = s->streams;
-    while (st != NULL && strcmp(st->recipe->conf->name, name) != 0)
+    while (st != NULL && strcmp(st->name, name) != 0)
         st = st->next;
     return st;
 }

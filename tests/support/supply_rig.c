@@ -115,8 +115,9 @@ void rig_start(struct rig *r)
         rc = supply_new(r->workers, r->reader, r->memory, changed, r, &r->supply);
     for (uint32_t i = 0; rc == 0 && i < r->n_streams; i++) {
         rc = recipe_new(&r->conf, &r->confs[i], &r->corpus, r->tokenizer, &r->recipes[i], &e);
+        const struct generation_setup first = {.number = 1, .recipe = r->recipes[i]};
         if (rc == 0)
-            rc = supply_add(r->supply, r->recipes[i], r->state, &r->streams[i], &e);
+            rc = supply_add(r->supply, r->names[i], r->state, &first, 1, &r->streams[i], &e);
     }
     if (rc != 0)
         fail_msg("%s", e.text);
@@ -151,7 +152,7 @@ struct step *rig_get(struct rig *r, struct stream *st, uint64_t number)
 uint64_t rig_hash(const struct step *step)
 {
     uint64_t h = step->number;
-    for (int64_t i = 0; i < stream_recipe(step->stream)->conf->global_batch; i++) {
+    for (int64_t i = 0; i < step->recipe->conf->global_batch; i++) {
         const struct window *w = step->rows[i].window;
         if (w == NULL)
             continue;

@@ -1,0 +1,300 @@
+#include "stream/generation.h"
+
+#include "base/clock.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <xxhash.h>
+
+/* A corpus is judged once so many of its records have been looked at (or all, if it has fewer). */
+#define JUDGE_RECORDS 100
+
+/* ---- too much that cannot be used ---- */
+
+void generation_fail(struct generation *g, const char *why)
+{
+    if (g->failure.text[0] == '\0')
+        (void)err_set(&g->failure, ERR_UNUSABLE, "%s", why);
+}
+
+bool generation_failed(const struct generation *g)
+{
+    return g->failure.text[0] != '\0';
+}
+
+/* The most frequent reason among those on record, for the error's text. */
+static const char *main_reason(const struct generation *g, uint32_t corpus)
+{
+    uint32_t count[UNUSABLE__COUNT] = {0}, most = 0, n;
+    const struct quarantined *q;
+    ledger_quarantine(g->ledger, &q, &n);
+    for (uint32_t i = 0; i < n; i++)
+        if (q[i].corpus == corpus && ++count[q[i].reason] > count[most])
+            most = q[i].reason;
+    return unusable_names[most];
+}
+
+static void judge_corpora(struct generation *g)
+{
+    const struct recipe *r = g->recipe;
+    for (uint32_t c = 0; c < r->n_corpora; c++) {
+        const struct corpus_use *u = &g->use[c];
+        uint64_t records = corpus_records(r->corpora[c]),
+                 enough = records < JUDGE_RECORDS ? records : JUDGE_RECORDS;
+        if (u->looked_at < enough || (double)u->unusable <= r->conf->max_unusable * (double)u->looked_at)
+            continue;
+        (void)err_set(
+            &g->failure, ERR_UNUSABLE,
+            "corpus '%s': %llu of %llu records cannot be used (mostly %s), more than "
+            "max_unusable "
+            "(%g) allows; see 'skipalignctl quarantine %s', check format and fields, or raise max_unusable",
+            r->conf->corpora[c].corpus, (unsigned long long)u->unusable, (unsigned long long)u->looked_at,
+            main_reason(g, c), r->conf->max_unusable, r->conf->name);
+        return;
+    }
+}
+
+/* After a restart: what the ledger remembers of each corpus, so that judgement goes on where it was. A record
+ * of which several pieces cannot be used counts once, here as in generation_enter. */
+static void recall_use(struct generation *g)
+{
+    const struct quarantined *q;
+    uint32_t n;
+    uint64_t turns[ORDER_CORPORA_MAX];
+    ledger_quarantine(g->ledger, &q, &n);
+    for (uint32_t i = 0; i < n; i++)
+        if (i == 0 || q[i].record != q[i - 1].record || q[i].pass != q[i - 1].pass ||
+            q[i].corpus != q[i - 1].corpus)
+            g->use[q[i].corpus].unusable++;
+    order_turns(g->order, &g->cursor, g->planned_slot, turns);
+    for (uint32_t c = 0; c < g->recipe->n_corpora; c++)
+        g->use[c].looked_at = turns[c];
+}
+
+/* A whole epoch without a row would be followed by others for ever. A later generation may have nothing more
+ * to give: the stream ends where it begins. */
+static void check_end(struct generation *g)
+{
+    const struct recipe *r = g->recipe;
+    uint64_t n = ledger_windows(g->ledger), rows = ledger_first_row(g->ledger, n),
+             slots = ledger_first_slot(g->ledger, n);
+    g->ended = slots >= order_slots(g->order);
+    if (generation_failed(g))
+        return;
+    if (rows == 0 && slots >= g->start.n_left + order_epoch_slots(g->order))
+        (void)err_set(&g->failure, ERR_UNUSABLE,
+                      "not one record of an epoch can be used; see 'skipalignctl quarantine %s'",
+                      r->conf->name);
+    else if (g->ended && g->first_step == 0 && generation_steps(g) == 0)
+        (void)err_set(&g->failure, ERR_UNUSABLE,
+                      "its %llu rows are fewer than one global batch of %lld; lower global_batch, raise "
+                      "epochs, or set last: pad",
+                      (unsigned long long)rows, (long long)r->conf->global_batch);
+}
+
+/* ---- a start ---- */
+
+static int make_order(struct generation *g)
+{
+    const struct recipe *r = g->recipe;
+    struct order_corpus *corpora = calloc(r->n_corpora, sizeof corpora[0]);
+    if (corpora == NULL)
+        return -ENOMEM;
+    for (uint32_t c = 0; c < r->n_corpora; c++) {
+        const struct start_corpus *s = &g->start.corpora[c];
+        corpora[c] = (struct order_corpus){.hash = r->corpus_hash[c],
+                                           .records = s->records,
+                                           .slots = r->epoch_slots[c],
+                                           .first_slots = s->first_slots,
+                                           .pass = s->pass,
+                                           .at = s->at,
+                                           .pass_seed = s->pass_seed};
+    }
+    g->order = order_new((uint64_t)r->conf->seed, corpora, r->n_corpora, g->start.epoch,
+                         (uint64_t)r->conf->epochs, g->start.left, g->start.n_left);
+    free(corpora);
+    return g->order == NULL ? -ENOMEM : 0;
+}
+
+/* With its start known. */
+static int open_ledger(struct generation *g, struct err *reterr)
+{
+    enum ledger_found found;
+    const uint64_t depends[] = {g->fingerprint, start_hash(&g->start)};
+    int rc = make_order(g);
+    if (rc != 0)
+        return err_sys(reterr, rc, "generation %u", g->number);
+    rc = ledger_open(g->folder, g->number, XXH3_64bits(depends, sizeof depends), &g->ledger, &found, reterr);
+    if (rc != 0) {
+        order_free(g->order);
+        g->order = NULL;
+        return rc;
+    }
+    g->planned = ledger_windows(g->ledger);
+    g->planned_slot = ledger_first_slot(g->ledger, g->planned);
+    recall_use(g);
+    if (g->planned > 0)
+        judge_corpora(g);
+    check_end(g);
+    return 0;
+}
+
+static void start_path(const struct generation *g, char ret[PATH_MAX])
+{
+    (void)snprintf(ret, PATH_MAX, "%s/%u.start", g->folder, g->number);
+}
+
+/* At step 0 nothing was before; later, the file may know. */
+static int try_to_begin(struct generation *g, struct err *reterr)
+{
+    char path[PATH_MAX];
+    struct err error;
+    start_path(g, path);
+    int found = g->first_step == 0 ? carry_begin(g->recipe, &g->start)
+                                   : start_read(path, g->fingerprint, &g->start, &error);
+    if (g->first_step == 0 && found != 0)
+        return err_sys(reterr, found, "generation %u", g->number);
+    return found == 1 || g->first_step == 0 ? open_ledger(g, reterr) : 0;
+}
+
+int generation_new(struct stream *st, const char *folder, const struct generation_setup *setup,
+                   const struct generation *before, struct generation **ret, struct err *reterr)
+{
+    struct generation *g = calloc(1, sizeof *g);
+    if (g == NULL)
+        return err_sys(reterr, -ENOMEM, "generation %u", setup->number);
+    const uint64_t depends[] = {before != NULL ? before->fingerprint : 0, setup->first_step,
+                                setup->recipe != NULL ? setup->recipe->fingerprint : setup->fingerprint};
+    g->stream = st;
+    g->folder = (char *)folder;
+    g->number = setup->number;
+    g->first_step = setup->first_step;
+    g->end_step = STREAM_UNKNOWN;
+    g->fingerprint = XXH3_64bits(depends, sizeof depends);
+    int rc = 0;
+    if (setup->recipe == NULL) {
+        generation_fail(g, setup->why);
+    } else {
+        g->recipe = recipe_ref(setup->recipe);
+        g->use = calloc(g->recipe->n_corpora, sizeof g->use[0]);
+        rc = g->use == NULL ? err_sys(reterr, -ENOMEM, "generation %u", g->number) : try_to_begin(g, reterr);
+    }
+    if (rc == 0)
+        *ret = g;
+    else
+        generation_free(g);
+    return rc;
+}
+
+void generation_free(struct generation *g)
+{
+    if (g == NULL)
+        return;
+    ledger_close(g->ledger);
+    order_free(g->order);
+    start_fini(&g->start);
+    recipe_unref(g->recipe);
+    free(g->use);
+    free(g);
+}
+
+/* The first slot after the window that holds the last row before `g`; UINT64_MAX: not known. */
+static uint64_t slots_before(const struct generation *g, const struct generation *before)
+{
+    uint64_t rows = (g->first_step - before->first_step) * (uint64_t)before->recipe->conf->global_batch;
+    if (rows > ledger_first_row(before->ledger, ledger_windows(before->ledger)))
+        return UINT64_MAX;
+    return rows == 0 ? 0 : ledger_first_slot(before->ledger, ledger_find(before->ledger, rows - 1) + 1);
+}
+
+void generation_begin(struct generation *g, const struct generation *before, const struct step *last)
+{
+    char path[PATH_MAX];
+    struct err error = {""};
+    uint64_t slots = 0;
+    const struct carry_from from = {before->recipe, &before->start, before->order};
+    bool lost = last->state != STEP_READY;
+    if (lost && (before->order == NULL || (slots = slots_before(g, before)) == UINT64_MAX)) {
+        (void)err_set(&g->failure, ERR_CHANGED,
+                      "where it begins cannot be found, as generation %u cannot be made any more: %s",
+                      before->number, before->failure.text);
+        return;
+    }
+    int rc =
+        lost ? carry_past(&from, slots, g->recipe, &g->start) : carry_on(&from, last, g->recipe, &g->start);
+    if (rc != 0) {
+        generation_fail(g, "no memory for its start");
+        return;
+    }
+    start_path(g, path);
+    /* Without the file it is computed again; but not where what it came from is gone. */
+    rc = start_write(path, g->fingerprint, &g->start, lost, &error);
+    if ((lost && rc != 0) || open_ledger(g, &error) != 0)
+        generation_fail(g, error.text);
+}
+
+/* ---- going on ---- */
+
+void generation_enter(struct generation *g, const struct window *w)
+{
+    if (w->rc != 0) {
+        generation_fail(g, w->error.text);
+        return;
+    }
+    if (ledger_append(g->ledger, w) != 0) {
+        generation_fail(g, "no memory for the ledger");
+        return;
+    }
+    for (uint32_t i = 0; i < w->n_slots; i++) {
+        struct slot s;
+        order_get(g->order, &g->cursor, w->first_slot + i, &s);
+        g->use[s.corpus].looked_at++;
+    }
+    for (size_t i = 0; i < w->n_unusable; i++) {
+        const struct window_unusable *u = &w->unusable[i];
+        if (i == 0 || u->record != u[-1].record || u->pass != u[-1].pass || u->corpus != u[-1].corpus)
+            g->use[u->corpus].unusable++;
+    }
+    g->pace[g->n_entered % GENERATION_PACE].time_ns = clock_ns();
+    g->pace[g->n_entered % GENERATION_PACE].rows = ledger_first_row(g->ledger, ledger_windows(g->ledger));
+    g->n_entered++;
+    judge_corpora(g);
+    check_end(g);
+}
+
+uint64_t generation_steps(const struct generation *g)
+{
+    uint64_t rows = ledger_first_row(g->ledger, ledger_windows(g->ledger));
+    uint64_t batch = (uint64_t)g->recipe->conf->global_batch;
+    bool pads = g->ended && g->recipe->conf->last == LAST_PAD;
+    return rows / batch + (pads && rows % batch != 0);
+}
+
+uint64_t generation_first_row(const struct generation *g, uint64_t w)
+{
+    uint64_t n = ledger_windows(g->ledger);
+    if (w <= n)
+        return ledger_first_row(g->ledger, w);
+    uint64_t rows = ledger_first_row(g->ledger, n), each = n > 0 ? rows / n : 0;
+    return rows + (w - n) * each;
+}
+
+uint64_t generation_rows(const struct generation *g)
+{
+    return g->end_step == STREAM_UNKNOWN
+               ? UINT64_MAX
+               : (g->end_step - g->first_step) * (uint64_t)g->recipe->conf->global_batch;
+}
+
+double generation_rows_a_second(const struct generation *g)
+{
+    if (g->n_entered < 2)
+        return 0;
+    uint32_t n = g->n_entered < GENERATION_PACE ? g->n_entered : GENERATION_PACE;
+    uint32_t oldest = (g->n_entered - n) % GENERATION_PACE, newest = (g->n_entered - 1) % GENERATION_PACE;
+    uint64_t ns = g->pace[newest].time_ns - g->pace[oldest].time_ns;
+    return ns == 0 ? 0 : (double)(g->pace[newest].rows - g->pace[oldest].rows) / ((double)ns / NS_PER_S);
+}
