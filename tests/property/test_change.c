@@ -8,6 +8,7 @@
 #include "base/rng.h"
 #include "stream/kitchen.h"
 
+#include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -452,6 +453,145 @@ static void the_rest_of_an_epoch_is_in_proportion(void **state)
     assert_in_range(n[2], (int)(left * 10 * n_records[2]) - 20, (int)(left * 10 * n_records[2]) + 20);
 }
 
+/* ---- one thing at a time ---- */
+
+static uint64_t hold(struct world *w, uint64_t at, uint64_t made)
+{
+    uint64_t first;
+    struct err e;
+    if (stream_hold(w->supply, w->stream, at, made, false, &first, &e) != 0)
+        fail_msg("%s", e.text);
+    return first;
+}
+
+static void change(struct world *w, struct history *h, const struct conf_stream *conf, uint64_t first)
+{
+    add_generation(h, first, conf, h->shares[h->n - 1]);
+    commit(w, h, first);
+}
+
+static void steps_wait_while_a_change_is_made(void **state)
+{
+    (void)state;
+    static struct history h;
+    first_generation(&h, 1);
+    struct world *w = start(&h, 1, "waits");
+    uint64_t first, want = hash_of(w, 9);
+    struct err e;
+    assert_int_equal(hold(w, 8, 5), 8);
+    assert_int_equal(stream_hold(w->supply, w->stream, STREAM_UNKNOWN, 0, false, &first, &e), -EBUSY);
+    struct step *before = get(w, 7), *after = supply_step(w->supply, w->stream, 9);
+    assert_int_equal(before->state, STEP_READY);
+    assert_int_equal(after->state, STEP_PENDING);
+    stream_release(w->supply, w->stream);
+    while (after->state == STEP_PENDING)
+        workers_wait(w->workers);
+    assert_int_equal(rig_hash(after) + 1, want);
+    assert_int_equal(after->generation, 1);
+
+    assert_int_equal(hold(w, 8, 5), 8); /* one that is held, and one that waits, across a change */
+    struct step *waits = supply_step(w->supply, w->stream, 10);
+    struct conf_stream conf = h.conf[0];
+    conf.seq_len = 128;
+    change(w, &h, &conf, 8);
+    while (waits->state == STEP_PENDING)
+        workers_wait(w->workers);
+    assert_int_equal(waits->generation, 2);
+    assert_int_equal(waits->recipe->conf->seq_len, 128);
+    assert_int_equal(after->generation, 1);
+    struct step *again = get(w, 9);
+    assert_ptr_not_equal(again, after);
+    assert_int_equal(again->generation, 2);
+    supply_step_unref(w->supply, before);
+    supply_step_unref(w->supply, after);
+    supply_step_unref(w->supply, waits);
+    supply_step_unref(w->supply, again);
+    stop(w);
+}
+
+static void nothing_changes_that_was_handed_out(void **state)
+{
+    (void)state;
+    static struct history h;
+    uint64_t first = 0;
+    struct err e;
+    first_generation(&h, 1);
+    struct world *w = start(&h, 1, "handed");
+    assert_int_equal(hold(w, STREAM_UNKNOWN, 0), 0);
+    stream_release(w->supply, w->stream);
+    stream_mark_sent(w->stream, 20);
+    stream_mark_sent(w->stream, 3); /* a replay */
+    assert_int_equal(stream_sent(w->stream), 21);
+    stop(w);
+    w = start(&h, 1, "handed"); /* another process knows */
+    assert_int_equal(stream_sent(w->stream), 21);
+    assert_int_equal(stream_hold(w->supply, w->stream, 20, 0, false, &first, &e), ERR_CHANGED);
+    assert_int_equal(first, 21);
+    assert_int_equal(hold(w, STREAM_UNKNOWN, 23), 23);
+    stream_release(w->supply, w->stream);
+    for (uint64_t n = 0; hash_of(w, n) != 0; n++)
+        first = n + 1;
+    assert_int_equal(stream_hold(w->supply, w->stream, first + 1, 0, false, &first, &e), ERR_LIMIT);
+    stop(w);
+}
+
+/* One that was to come gives way to another that begins before it, or where it does. */
+static void a_change_takes_the_place_of_those_to_come(void **state)
+{
+    (void)state;
+    static struct history h;
+    struct generation_info g;
+    first_generation(&h, 1);
+    struct world *w = start(&h, 1, "place");
+    struct conf_stream conf = h.conf[0];
+    conf.global_batch = 2;
+    change(w, &h, &conf, hold(w, 50, 0));
+    stream_generation_at(w->stream, 50, &g);
+    assert_int_equal(g.number, 2);
+    conf.global_batch = 3;
+    change(w, &h, &conf, hold(w, 40, 0));
+    stream_generation_at(w->stream, UINT64_MAX, &g);
+    assert_int_equal(g.number, 3);
+    assert_int_equal(g.first_step, 40);
+    stream_generation_at(w->stream, 39, &g);
+    assert_int_equal(g.number, 1);
+    assert_int_equal(g.end_step, 40);
+    conf.global_batch = 5;
+    change(w, &h, &conf, hold(w, 0, 0)); /* from the very beginning */
+    struct step *step = get(w, 0);
+    assert_int_equal(step->generation, 4);
+    assert_int_equal(step->recipe->conf->global_batch, 5);
+    supply_step_unref(w->supply, step);
+    stop(w);
+}
+
+static void more_epochs_go_on_after_the_end(void **state)
+{
+    (void)state;
+    static uint8_t times[CORPORA][PASSES][RECORDS_MAX];
+    static struct history h;
+    first_generation(&h, 1);
+    h.conf[0].last = LAST_DROP;
+    h.conf[0].global_batch = 7;
+    struct world *w = start(&h, 1, "more");
+    uint64_t n = 0;
+    for (; hash_of(w, n) != 0; n++)
+        stream_mark_sent(w->stream, n);
+    assert_int_equal(stream_steps(w->stream), n);
+    struct conf_stream conf = h.conf[0];
+    conf.epochs = 2;
+    conf.last = LAST_PAD;
+    change(w, &h, &conf, hold(w, STREAM_UNKNOWN, n));
+    assert_int_equal(h.first[1], n);
+    assert_int_equal(stream_steps(w->stream), STREAM_UNKNOWN);
+    count(w, times); /* the rows that did not make a step, too */
+    for (int i = 0; i < 2; i++)
+        for (int pass = 0; pass < 3; pass++)
+            for (int r = 0; r < n_records[i]; r++)
+                assert_int_equal(times[i][pass][r], pass < 2);
+    stop(w);
+}
+
 static int set_up(void **state)
 {
     if (folder_new(state) != 0)
@@ -467,6 +607,10 @@ int main(void)
         cmocka_unit_test(a_changed_stream_is_what_its_history_says),
         cmocka_unit_test(a_changed_mixture_repeats_nothing_in_a_pass),
         cmocka_unit_test(the_rest_of_an_epoch_is_in_proportion),
+        cmocka_unit_test(steps_wait_while_a_change_is_made),
+        cmocka_unit_test(nothing_changes_that_was_handed_out),
+        cmocka_unit_test(a_change_takes_the_place_of_those_to_come),
+        cmocka_unit_test(more_epochs_go_on_after_the_end),
     };
     return cmocka_run_group_tests(tests, set_up, folder_free);
 }
