@@ -88,6 +88,14 @@ static void show_corpora(const struct paper *p, struct token_cursor result)
     }
     paper_end(p);
     table_print(&t, p, "");
+    for (uint64_t n = ctl_get_list(result, "corpora", &list); n > 0; n--) {
+        const struct token_cursor c = ctl_take(&list);
+        if (ctl_is_nil(ctl_get(c, "news")))
+            continue;
+        paper_put(p, STYLE_JUMP, "%s: %s", text(c, "name"), text(c, "news"));
+        paper_put(p, STYLE_DIM, "  (skipalignctl reload)");
+        paper_end(p);
+    }
 }
 
 /* {"json": 3, "overlong": 1} as "3 json, 1 overlong". */
@@ -130,6 +138,39 @@ static void show_steps(const struct paper *p, struct token_cursor s)
                  slots);
 }
 
+/* What keeps a stream, or older steps of it, from being served. */
+static void show_trouble(const struct paper *p, struct token_cursor s)
+{
+    const uint64_t known = ctl_get_uint(s, "steps_known"), sent = ctl_get_uint(s, "sent");
+    struct token_cursor list;
+    struct token number;
+    const uint64_t n = ctl_get_list(s, "lost", &list);
+    if (!ctl_is_nil(ctl_get(s, "failure"))) {
+        paper_put(p, STYLE_BAD, "  failed: %s", text(s, "failure"));
+        paper_end(p);
+    }
+    if (ctl_get_bool(s, "paused")) {
+        paper_put(p, STYLE_JUMP, "  paused");
+        paper_put(p, STYLE_DIM, "  (skipalignctl resume %s)", text(s, "name"));
+        paper_end(p);
+    }
+    if (known < sent) {
+        paper_put(p, STYLE_JUMP, "  ledger lost, being worked out again: %s of %s steps", paper_count(known),
+                  paper_count(sent));
+        paper_end(p);
+    }
+    for (uint64_t i = 0; i < n; i++) {
+        struct token_cursor at = ctl_take(&list);
+        (void)token_next(&at, &number);
+        paper_put(p, STYLE_JUMP, "%s%" PRIu64,
+                  i > 0 ? ", " : "  steps that cannot be made again: of generation ", number.number);
+    }
+    if (n > 0) {
+        paper_put(p, STYLE_DIM, "  (skipalignctl history %s)", text(s, "name"));
+        paper_end(p);
+    }
+}
+
 static void show_made(const struct paper *p, struct token_cursor s)
 {
     const struct token_cursor m = ctl_get(s, "made"), unskipped = ctl_get(m, "unskipped"),
@@ -163,14 +204,14 @@ static void show_stream(const struct paper *p, struct token_cursor s)
     struct token_cursor list;
     paper_end(p);
     paper_put(p, STYLE_BOLD, "stream %s", text(s, "name"));
-    paper_put(p, STYLE_PLAIN, "  generation %" PRIu64 ", %s batches/s, %s tokens/s",
-              ctl_get_uint(s, "generation"), paper_short(ctl_get_real(rate, "batches")),
+    const uint64_t first_step = ctl_get_uint(s, "first_step");
+    paper_put(p, STYLE_PLAIN, "  generation %" PRIu64, ctl_get_uint(s, "generation"));
+    if (first_step > 0)
+        paper_put(p, STYLE_PLAIN, " from step %s on", paper_count(first_step));
+    paper_put(p, STYLE_PLAIN, ", %s batches/s, %s tokens/s", paper_short(ctl_get_real(rate, "batches")),
               paper_short(ctl_get_real(rate, "tokens")));
     paper_end(p);
-    if (!ctl_is_nil(ctl_get(s, "failure"))) {
-        paper_put(p, STYLE_BAD, "  failed: %s", text(s, "failure"));
-        paper_end(p);
-    }
+    show_trouble(p, s);
     put_line(p, "batch", "%s rows of %s tokens, %s", paper_count(ctl_get_uint(s, "global_batch")),
              paper_count(ctl_get_uint(s, "seq_len")),
              ctl_get_bool(s, "packing") ? "packed" : "one document each");
@@ -197,6 +238,7 @@ static const char *waits(struct token_cursor consumer)
         {"credit", "trainer: gives no credit"},
         {"socket", "trainer: reads too slowly"},
         {"step", "feeder: makes the step"},
+        {"paused", "you: the stream is paused"},
         {"end", "nothing: has got the end"},
     };
     for (size_t i = 0; i < sizeof words / sizeof *words; i++)
