@@ -182,15 +182,29 @@ static int start_threads(struct server *s, struct err *reterr)
     rc = workers_start((uint32_t)conf->workers, scratch_new, scratch_free, &s->workers, reterr);
     if (rc != 0)
         return rc;
+    struct generation_setup *generations = calloc(conf->n_streams, sizeof *generations);
+    struct stream_setup *streams = calloc(conf->n_streams, sizeof *streams);
+    if (generations == NULL || streams == NULL) {
+        free(generations);
+        free(streams);
+        return err_sys(reterr, -ENOMEM, "starting");
+    }
+    for (uint32_t i = 0; i < conf->n_streams; i++) {
+        generations[i] = (struct generation_setup){.number = 1, .recipe = s->recipes[i]};
+        streams[i] = (struct stream_setup){conf->streams[i].name, &generations[i], 1};
+    }
     const struct feed_setup setup = {.listen = conf->feed_listen,
                                      .subscribe = conf->feed_subscribe,
                                      .memory = (uint64_t)conf->memory,
                                      .state_dir = conf->state_dir,
                                      .workers = s->workers,
                                      .reader = s->reader,
-                                     .recipes = s->recipes,
-                                     .n_recipes = conf->n_streams};
-    if ((rc = feed_start(&setup, &s->feed, reterr)) != 0)
+                                     .streams = streams,
+                                     .n_streams = conf->n_streams};
+    rc = feed_start(&setup, &s->feed, reterr);
+    free(generations);
+    free(streams);
+    if (rc != 0)
         return rc;
     s->context.feed = s->feed;
     s->context.workers = s->workers;

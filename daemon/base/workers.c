@@ -24,9 +24,9 @@ struct thread {
 };
 
 struct workers {
-    pthread_mutex_t lock; /* todo, finished, stopping */
+    pthread_mutex_t lock; /* the queues, stopping */
     pthread_cond_t more;
-    struct fifo todo, finished;
+    struct fifo urgent, todo, finished;
     bool stopping;
     int fd;
     void (*scratch_free)(void *);
@@ -50,6 +50,12 @@ static struct job *fifo_take(struct fifo *f)
     return j;
 }
 
+static struct job *take_next(struct workers *w)
+{
+    struct job *j = fifo_take(&w->urgent);
+    return j != NULL ? j : fifo_take(&w->todo);
+}
+
 void workers_signal(struct workers *w)
 {
     uint64_t one = 1;
@@ -62,9 +68,9 @@ static void *work(void *arg)
     struct workers *w = t->pool;
     (void)pthread_mutex_lock(&w->lock);
     for (;;) {
-        while (w->todo.head == NULL && !w->stopping)
+        struct job *j;
+        while ((j = take_next(w)) == NULL && !w->stopping)
             (void)pthread_cond_wait(&w->more, &w->lock);
-        struct job *j = fifo_take(&w->todo);
         if (j == NULL)
             break;
         (void)pthread_mutex_unlock(&w->lock);
@@ -113,6 +119,7 @@ int workers_start(uint32_t n, void *(*scratch_new)(void), void (*scratch_free)(v
     }
     (void)pthread_mutex_init(&w->lock, NULL);
     (void)pthread_cond_init(&w->more, NULL);
+    w->urgent.tail = &w->urgent.head;
     w->todo.tail = &w->todo.head;
     w->finished.tail = &w->finished.head;
     w->scratch_free = scratch_free;
@@ -147,7 +154,7 @@ int workers_start(uint32_t n, void *(*scratch_new)(void), void (*scratch_free)(v
 void workers_submit(struct workers *w, struct job *j)
 {
     (void)pthread_mutex_lock(&w->lock);
-    fifo_put(&w->todo, j);
+    fifo_put(j->urgent ? &w->urgent : &w->todo, j);
     (void)pthread_cond_signal(&w->more);
     (void)pthread_mutex_unlock(&w->lock);
 }

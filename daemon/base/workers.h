@@ -1,8 +1,8 @@
 /* workers - a pool of threads that run jobs, and the way back to the one thread that owns them.
  *
  * A job is handed over whole: submit gives it to the pool, run() works on it on a worker's thread, and done()
- * is called on the owner's thread when that one calls workers_collect. Jobs start in the order of submission
- * and end in any; nothing may depend on that order.
+ * is called on the owner's thread when that one calls workers_collect. Jobs start in the order of submission,
+ * urgent ones before all others, and end in any; nothing may depend on that order.
  *
  * Threads: submit from any thread; collect, and fd, from the owner's only.
  */
@@ -11,12 +11,14 @@
 
 #include "base/err.h"
 
+#include <stdbool.h>
 #include <stdint.h>
 
 struct job {
     void (*run)(struct job *, void *scratch); /* on a worker; scratch is that worker's own */
     void (*done)(struct job *);               /* on the owner's thread */
-    struct job *next;                         /* private to workers */
+    bool urgent;      /* short, and somebody waits for it: before those that are not */
+    struct job *next; /* private to workers */
 };
 
 struct workers;

@@ -1,7 +1,5 @@
 #include "feed/answer.h"
 
-#include "feed/share.h"
-
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -22,9 +20,10 @@ static int send_encoded(struct door *d, struct slice to, int rc, char *data, siz
     return rc;
 }
 
-int answer_opened(struct door *d, struct slice to, const struct stream *st, uint32_t world, uint64_t step)
+int answer_opened(struct door *d, struct slice to, enum msg_type type, const struct stream *st,
+                  const struct generation_info *g, uint32_t world, uint64_t step)
 {
-    const struct recipe *r = stream_recipe(st);
+    const struct recipe *r = g->recipe;
     struct msg_corpus *corpora = calloc(r->n_corpora, sizeof *corpora);
     if (corpora == NULL)
         return -ENOMEM;
@@ -35,7 +34,7 @@ int answer_opened(struct door *d, struct slice to, const struct stream *st, uint
     struct msg_opened m = {
         .version = MSG_VERSION,
         .server = "skipalignd " SKIPALIGN_VERSION,
-        .generation = SHARE_GENERATION,
+        .generation = g->number,
         .step = step,
         .steps = stream_steps(st),
         .rows = (uint32_t)r->conf->global_batch / world,
@@ -52,15 +51,23 @@ int answer_opened(struct door *d, struct slice to, const struct stream *st, uint
     (void)snprintf(m.tokenizer, sizeof m.tokenizer, "%s", tokenizer_sha256(r->tokenizer));
     char *data = NULL;
     size_t size = 0;
-    int rc = msg_encode_opened(&m, &data, &size);
+    int rc =
+        type == MSG_TYPE_CHANGED ? msg_encode_changed(&m, &data, &size) : msg_encode_opened(&m, &data, &size);
     free(corpora);
     return send_encoded(d, to, rc, data, size);
 }
 
-int answer_end(struct door *d, struct slice to, const struct stream *st, uint64_t step,
-               enum msg_reason reason)
+int answer_wait(struct door *d, struct slice to, const struct msg_wait *m)
 {
-    const struct msg_end m = {.step = step, .reason = reason, .dropped = stream_dropped(st)};
+    char *data = NULL;
+    size_t size = 0;
+    int rc = msg_encode_wait(m, &data, &size);
+    return send_encoded(d, to, rc, data, size);
+}
+
+int answer_end(struct door *d, struct slice to, uint64_t step, enum msg_reason reason, uint64_t dropped)
+{
+    const struct msg_end m = {.step = step, .reason = reason, .dropped = dropped};
     char *data = NULL;
     size_t size = 0;
     int rc = msg_encode_end(&m, &data, &size);

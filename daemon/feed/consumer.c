@@ -2,7 +2,9 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "feed/admit.h"
 #include "feed/answer.h"
+#include "feed/deliver.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -18,10 +20,11 @@
 #define RECENT_NS 1600000ull /* a longer pause: its peer does not read at the moment */
 #define RECENT_TURN 16       /* of those that filled their sockets recently, in one turn */
 #define SWEEP_NS (10 * NS_PER_S)
-#define SHARERS_MIN 8 /* that many share the memory at least: the ninth then changes little */
+#define FIRST_WAIT_NS (2 * NS_PER_S) /* so long a step may take before anything is said, */
+#define NEXT_WAIT_NS (10 * NS_PER_S) /* and then so often */
+#define SAY_WAIT_NS (NS_PER_S / 10)  /* who has waited long is looked for so often at most */
+#define SHARERS_MIN 8                /* that many share the memory at least: the ninth then changes little */
 #define BUCKETS (sizeof((struct consumers *)NULL)->buckets / sizeof((struct consumers *)NULL)->buckets[0])
-
-enum { SENT = 0, WAITING = 1 }; /* what a look at one consumer came to; or a negative error of door_send */
 
 struct consumers *consumers_new(struct share *share, struct tally *tally, uint64_t memory)
 {
@@ -31,11 +34,11 @@ struct consumers *consumers_new(struct share *share, struct tally *tally, uint64
     cs->share = share;
     cs->tally = tally;
     cs->memory = memory;
-    cs->retry_ns = UINT64_MAX;
+    cs->retry_ns = cs->say_wait_ns = UINT64_MAX;
     TAILQ_INIT(&cs->list);
     TAILQ_INIT(&cs->scheduled);
     TAILQ_INIT(&cs->recent);
-    TAILQ_INIT(&cs->paused);
+    TAILQ_INIT(&cs->full);
     return cs;
 }
 
@@ -89,7 +92,7 @@ static void pause_for_room(struct consumer *c, uint64_t now_ns)
     }
     if (c->retry_ns < cs->retry_ns)
         cs->retry_ns = c->retry_ns;
-    queue_in(c, c->pause_ns <= RECENT_NS ? &cs->recent : &cs->paused);
+    queue_in(c, c->pause_ns <= RECENT_NS ? &cs->recent : &cs->full);
 }
 
 static void schedule_due(struct consumers *cs, struct consumer_list *queue, uint64_t now_ns)
@@ -104,12 +107,12 @@ static void schedule_due(struct consumers *cs, struct consumer_list *queue, uint
     }
 }
 
-static void schedule_paused(struct consumers *cs, uint64_t now_ns)
+static void schedule_full(struct consumers *cs, uint64_t now_ns)
 {
     if (now_ns >= cs->retry_ns) {
         cs->retry_ns = UINT64_MAX;
         schedule_due(cs, &cs->recent, now_ns);
-        schedule_due(cs, &cs->paused, now_ns);
+        schedule_due(cs, &cs->full, now_ns);
     }
     for (int i = 0; i < RECENT_TURN && !TAILQ_EMPTY(&cs->recent); i++)
         schedule(TAILQ_FIRST(&cs->recent));
@@ -117,8 +120,19 @@ static void schedule_paused(struct consumers *cs, uint64_t now_ns)
 
 uint64_t consumers_due_ns(const struct consumers *cs)
 {
-    return TAILQ_EMPTY(&cs->scheduled) ? cs->retry_ns : 0;
+    if (!TAILQ_EMPTY(&cs->scheduled))
+        return 0;
+    return cs->retry_ns < cs->say_wait_ns ? cs->retry_ns : cs->say_wait_ns;
 }
+
+static void settled(struct want *w)
+{
+    struct consumer *c = w->owner;
+    if (w == &c->ahead[c->ahead_first])
+        schedule(c);
+}
+
+/* ---- news of a stream ---- */
 
 void consumers_wake(struct consumers *cs, const struct stream *st)
 {
@@ -128,190 +142,130 @@ void consumers_wake(struct consumers *cs, const struct stream *st)
         schedule(c);
 }
 
-/* ---- what a consumer wants next ---- */
-
-static uint64_t frame_bytes(const struct stream *st, uint32_t world)
+void consumers_change(struct consumers *cs, const struct stream *st, uint64_t first_step)
 {
-    const struct conf_stream *conf = stream_recipe(st)->conf;
-    return 3 * sizeof(int32_t) * (uint64_t)conf->global_batch / world * (uint64_t)conf->seq_len;
+    struct consumer *c;
+    TAILQ_FOREACH(c, &cs->list, in_list)
+    if (c->stream == st)
+        deliver_forget(c, first_step);
+    consumers_wake(cs, st);
 }
 
-static struct want *first_want(struct consumer *c)
+void consumers_pause(struct consumers *cs, const struct stream *st, bool paused)
 {
-    return &c->ahead[c->ahead_first];
+    struct consumer *c;
+    TAILQ_FOREACH(c, &cs->list, in_list)
+    if (c->stream == st) {
+        c->paused = paused;
+        if (paused)
+            deliver_forget(c, 0);
+    }
+    consumers_wake(cs, st);
 }
 
-static void settled(struct want *w)
+void consumers_drop_stream(struct consumers *cs, const struct stream *st)
 {
-    struct consumer *c = w->owner;
-    if (w == first_want(c))
+    struct consumer *c;
+    TAILQ_FOREACH(c, &cs->list, in_list)
+    if (c->stream == st) {
+        deliver_forget(c, 0);
+        c->stream = NULL;
         schedule(c);
+    }
 }
 
-static void leave_first(struct consumer *c)
+bool consumers_busy(const struct consumers *cs, const struct stream *st)
 {
-    share_leave(first_want(c));
-    c->ahead_first = (c->ahead_first + 1) % CONSUMER_AHEAD;
-    c->n_ahead--;
+    const struct consumer *c;
+    TAILQ_FOREACH(c, &cs->list, in_list)
+    if (c->stream == st && c->wait != WAIT_END && !c->paused)
+        return true;
+    return false;
 }
 
-static void leave_all(struct consumer *c)
+void consumers_foresee(const struct consumers *cs, const struct stream *st, const struct conf_stream *conf,
+                       struct feed_foresight *ret)
 {
-    while (c->n_ahead > 0)
-        leave_first(c);
+    const struct consumer *c;
+    *ret = (struct feed_foresight){.bytes = cs->frame_bytes, .bytes_max = cs->memory};
+    TAILQ_FOREACH(c, &cs->list, in_list)
+    {
+        if (c->stream != st || c->wait == WAIT_END)
+            continue;
+        uint64_t rows = (uint64_t)conf->global_batch / c->world;
+        ret->consumers++;
+        if (!admit_world(conf, c->world))
+            ret->wrong_world++;
+        else if (c->fixed_shape && (rows != c->rows || (uint64_t)conf->seq_len != c->length))
+            ret->fixed_shape++;
+        else
+            ret->bytes += deliver_frame_bytes(conf, c->world) - c->frame_bytes;
+    }
 }
 
-/* Want as many steps as credit, memory and the stream's end allow. */
-static int reach_ahead(struct consumer *c)
+/* ---- their turns ---- */
+
+/* A subscriber is told nothing: its topic has batches only. */
+static void note_wait(struct consumer *c, uint64_t now_ns)
 {
     struct consumers *cs = c->all;
-    uint64_t bytes = c->frame_bytes, part = consumers_part(cs);
-    flight_land(&c->flight);
-    while (c->n_ahead < CONSUMER_AHEAD && c->n_ahead < c->credit &&
-           c->next_step + c->n_ahead < stream_steps(c->stream) &&
-           flight_has_room(&c->flight, c->n_ahead + 1, bytes, part)) {
-        struct want *w = &c->ahead[(c->ahead_first + c->n_ahead) % CONSUMER_AHEAD];
-        int rc = share_want(cs->share, c->stream, c->next_step + c->n_ahead, c->world, c->rank, w);
-        if (rc != 0)
-            return c->n_ahead > 0 ? 0 : rc;
-        c->n_ahead++;
+    if (c->wait != WAIT_STEP)
+        c->say_wait_ns = 0;
+    if (c->wait != WAIT_STEP || c->door->kind != DOOR_ROUTER || c->say_wait_ns != 0)
+        return;
+    c->say_wait_ns = now_ns + FIRST_WAIT_NS;
+    if (c->say_wait_ns < cs->say_wait_ns)
+        cs->say_wait_ns = c->say_wait_ns;
+}
+
+/* A step that can be looked up is on its way; one that cannot may take hours, and its consumer should know.
+ */
+static void say_wait(struct consumer *c)
+{
+    if (stream_step_known(c->stream, c->next_step))
+        return;
+    double seconds = stream_seconds_to(c->stream, c->next_step);
+    const struct msg_wait m = {.step = c->next_step,
+                               .known = stream_known_steps(c->stream),
+                               .seconds = seconds < 0 ? MSG_UNKNOWN : (uint64_t)seconds + 1};
+    (void)answer_wait(c->door, consumer_peer(c), &m); /* one whose socket is full is told the next time */
+}
+
+static void say_waits(struct consumers *cs, uint64_t now_ns)
+{
+    struct consumer *c;
+    uint64_t due_ns = UINT64_MAX;
+    if (now_ns < cs->say_wait_ns)
+        return;
+    TAILQ_FOREACH(c, &cs->list, in_list)
+    {
+        if (c->stream == NULL || c->wait != WAIT_STEP || c->say_wait_ns == 0)
+            continue;
+        if (c->say_wait_ns <= now_ns) {
+            say_wait(c);
+            c->say_wait_ns = now_ns + NEXT_WAIT_NS;
+        }
+        due_ns = c->say_wait_ns < due_ns ? c->say_wait_ns : due_ns;
     }
-    return 0;
-}
-
-/* ---- sending ---- */
-
-static int finish(struct consumer *c)
-{
-    leave_all(c);
-    c->wait = WAIT_END;
-    return WAITING;
-}
-
-static int send_opened(struct consumer *c)
-{
-    int rc = answer_opened(c->door, consumer_peer(c), c->stream, c->world, c->next_step);
-    c->owes_opened = rc != 0;
-    return rc;
-}
-
-static int send_batch(struct consumer *c)
-{
-    struct consumers *cs = c->all;
-    struct want *w = first_want(c);
-    struct frame *f = want_frame(w);
-    int rc = door_send_frame(c->door, consumer_peer(c), f, &c->flight);
-    if (rc != 0)
-        return rc;
-    struct feed_event e = {
-        .step = f->step,
-        .epoch = want_epoch(w),
-        .tokens = f->tokens,
-        .bytes = f->size,
-        .world = c->world,
-        .rank = c->rank,
-        .door = c->door->kind,
-    };
-    (void)snprintf(e.stream, sizeof e.stream, "%s", stream_recipe(c->stream)->conf->name);
-    tally_sent(cs->tally, &e);
-    cs->sent(cs->sent_arg, c->stream, f->step);
-    c->batches++;
-    c->bytes += f->size;
-    c->heard_ns = clock_ns();
-    c->next_step++;
-    c->credit -= c->door->kind == DOOR_ROUTER;
-    leave_first(c);
-    return SENT;
-}
-
-static int send_end(struct consumer *c)
-{
-    uint64_t steps = stream_steps(c->stream);
-    int rc;
-    if (c->next_step > steps) { /* opened while the end was not known */
-        struct msg_error e;
-        answer_say(&e, MSG_STEP_PAST_END,
-                   "stream '%s' ends before step %" PRIu64 ": it has %" PRIu64 " steps",
-                   stream_recipe(c->stream)->conf->name, c->next_step, steps);
-        e.steps = steps;
-        rc = answer_error(c->door, consumer_peer(c), &e, c->all->tally);
-    } else {
-        rc = answer_end(c->door, consumer_peer(c), c->stream, steps, MSG_COMPLETE);
-    }
-    return rc == 0 ? finish(c) : rc;
-}
-
-static int send_failure(struct consumer *c)
-{
-    int rc = 0;
-    if (!c->told_failure) {
-        struct msg_error e;
-        answer_say(&e, MSG_STREAM_FAILED, "stream '%s' cannot go on: %s",
-                   stream_recipe(c->stream)->conf->name, stream_failure(c->stream));
-        rc = answer_error(c->door, consumer_peer(c), &e, c->all->tally);
-        c->told_failure = rc == 0;
-    }
-    if (rc == 0)
-        rc = answer_end(c->door, consumer_peer(c), c->stream, c->next_step, MSG_FAILED);
-    return rc == 0 ? finish(c) : rc;
-}
-
-/* With nothing wanted: why? */
-static int send_or_wait(struct consumer *c)
-{
-    if (stream_failure(c->stream) != NULL)
-        return send_failure(c);
-    if (c->next_step >= stream_steps(c->stream))
-        return send_end(c);
-    if (c->credit > 0)
-        return -EAGAIN; /* its part of the memory is on its way */
-    c->wait = WAIT_CREDIT;
-    return WAITING;
-}
-
-static int send_next(struct consumer *c)
-{
-    if (c->owes_opened)
-        return send_opened(c);
-    if (c->wait == WAIT_END)
-        return WAITING;
-    int rc = reach_ahead(c);
-    if (rc != 0)
-        return rc;
-    if (c->n_ahead == 0)
-        return send_or_wait(c);
-    switch (want_state(first_want(c))) {
-    case BATCH_MAKING:
-        c->wait = WAIT_STEP;
-        return WAITING;
-    case BATCH_READY:
-        return send_batch(c);
-    case BATCH_END:
-        return send_end(c);
-    case BATCH_FAILED:
-        return send_failure(c);
-    case BATCH_REFUSED:
-        break;
-    }
-    leave_all(c);
-    return -ENOMEM;
+    cs->say_wait_ns = due_ns > now_ns + SAY_WAIT_NS ? due_ns : now_ns + SAY_WAIT_NS;
 }
 
 static void run_one(struct consumer *c, uint64_t now_ns)
 {
-    int rc = SENT;
-    for (int i = 0; i < TURN && rc == SENT; i++) {
-        rc = send_next(c);
-        if (rc == SENT) {
+    int rc = DELIVER_SENT;
+    for (int i = 0; i < TURN && rc == DELIVER_SENT; i++) {
+        rc = deliver_next(c);
+        if (rc == DELIVER_SENT) {
             c->wait = WAIT_NOTHING;
-            c->pause_ns = c->retry_ns = 0;
+            c->pause_ns = c->retry_ns = c->say_wait_ns = 0;
         }
     }
-    if (rc == SENT) {
+    note_wait(c, now_ns);
+    if (rc == DELIVER_SENT) {
         schedule(c);
     } else if (rc == -EHOSTUNREACH) {
         consumer_remove(c);
-    } else if (rc != WAITING) {
+    } else if (rc != DELIVER_WAITING) {
         c->wait = WAIT_SOCKET;
         pause_for_room(c, now_ns);
     }
@@ -319,7 +273,8 @@ static void run_one(struct consumer *c, uint64_t now_ns)
 
 void consumers_run(struct consumers *cs, uint64_t now_ns)
 {
-    schedule_paused(cs, now_ns);
+    say_waits(cs, now_ns);
+    schedule_full(cs, now_ns);
     const struct consumer *last =
         TAILQ_LAST(&cs->scheduled, consumer_list); /* later ones: after a look at the doors */
     for (bool more = last != NULL; more;) {
@@ -348,7 +303,7 @@ void consumers_drop_silent(struct consumers *cs, uint64_t now_ns)
                    "step %" PRIu64
                    " of stream '%s' is still being made, and nothing was heard from here for 10 minutes; "
                    "open again to go on waiting, and send `credit` 0 now and then",
-                   c->next_step, stream_recipe(c->stream)->conf->name);
+                   c->next_step, c->stream_name);
         (void)answer_error(c->door, consumer_peer(c), &e, cs->tally);
         consumer_remove(c);
     }
@@ -374,7 +329,7 @@ void consumer_remove(struct consumer *c)
 {
     struct consumers *cs = c->all;
     queue_in(c, NULL);
-    leave_all(c);
+    deliver_forget(c, 0);
     flight_fini(&c->flight);
     LIST_REMOVE(c, in_bucket);
     TAILQ_REMOVE(&cs->list, c, in_list);
@@ -384,11 +339,12 @@ void consumer_remove(struct consumer *c)
 }
 
 /* The one longest silent among those that wait for nothing from us. */
-static bool give_one_up(struct consumers *cs)
+static bool give_one_up(struct consumers *cs, const struct consumer *but)
 {
     struct consumer *c, *oldest = NULL;
     TAILQ_FOREACH(c, &cs->list, in_list)
-    if ((c->wait == WAIT_END || c->wait == WAIT_CREDIT) && (oldest == NULL || c->heard_ns < oldest->heard_ns))
+    if (c != but && (c->wait == WAIT_END || c->wait == WAIT_CREDIT) &&
+        (oldest == NULL || c->heard_ns < oldest->heard_ns))
         oldest = c;
     if (oldest != NULL)
         consumer_remove(oldest);
@@ -399,8 +355,20 @@ static bool give_one_up(struct consumers *cs)
 static bool make_place(struct consumers *cs, uint64_t bytes)
 {
     while (cs->n >= CONSUMERS_MAX || (cs->n > 0 && cs->frame_bytes + bytes > cs->memory))
-        if (!give_one_up(cs))
+        if (!give_one_up(cs, NULL))
             return false;
+    return true;
+}
+
+bool consumer_resize(struct consumer *c, uint64_t frame_bytes)
+{
+    struct consumers *cs = c->all;
+    while (frame_bytes > c->frame_bytes && cs->n > 1 &&
+           cs->frame_bytes - c->frame_bytes + frame_bytes > cs->memory)
+        if (!give_one_up(cs, c))
+            return false;
+    cs->frame_bytes += frame_bytes - c->frame_bytes;
+    c->frame_bytes = frame_bytes;
     return true;
 }
 
@@ -411,7 +379,9 @@ struct consumer *consumer_open(struct consumers *cs, struct door *d, struct slic
     struct consumer *c = consumer_find(cs, d, peer);
     if (c != NULL)
         consumer_remove(c);
-    uint64_t bytes = frame_bytes(st, open->world);
+    struct generation_info g;
+    stream_generation_at(st, open->step, &g);
+    uint64_t bytes = deliver_frame_bytes(g.recipe->conf, open->world);
     if (!make_place(cs, bytes))
         return NULL;
     c = calloc(1, sizeof *c);
@@ -420,6 +390,9 @@ struct consumer *consumer_open(struct consumers *cs, struct door *d, struct slic
     c->all = cs;
     c->door = d;
     c->stream = st;
+    (void)snprintf(c->stream_name, sizeof c->stream_name, "%s", stream_name(st));
+    c->fixed_shape = open->fixed_shape;
+    c->paused = cs->paused(cs->arg, st);
     memcpy(c->peer, peer.data, peer.size);
     c->peer_size = (uint32_t)peer.size;
     (void)snprintf(c->job, sizeof c->job, "%s", d->kind == DOOR_XPUB ? c->peer : open->job);
@@ -461,8 +434,8 @@ void consumer_credit(struct consumer *c, uint64_t more, uint64_t done)
 bool consumer_satisfied(struct consumer *c)
 {
     flight_land(&c->flight);
-    return c->door->kind == DOOR_XPUB ||
-           ((c->credit == 0 || c->wait == WAIT_END) && c->flight.n == 0 && !c->owes_opened);
+    return c->door->kind == DOOR_XPUB || ((c->credit == 0 || c->wait == WAIT_END || c->wait == WAIT_PAUSED) &&
+                                          c->flight.n == 0 && !c->owes_opened);
 }
 
 void consumer_get_info(const struct consumer *c, uint64_t now_ns, struct consumer_info *ret)
@@ -470,10 +443,12 @@ void consumer_get_info(const struct consumer *c, uint64_t now_ns, struct consume
     *ret = (struct consumer_info){
         .door = c->door->kind,
         .wait = c->wait,
-        .stream = stream_recipe(c->stream)->conf->name,
+        .stream = c->stream_name,
         .job = c->job,
         .world = c->world,
         .rank = c->rank,
+        .generation = c->generation,
+        .fixed_shape = c->fixed_shape,
         .first_step = c->first_step,
         .next_step = c->next_step,
         .credit = c->door->kind == DOOR_ROUTER ? c->credit : 0,

@@ -24,11 +24,12 @@ struct call {
     struct call *next;
 };
 
-/* A stream and its first step, asked for at the start so that readiness can be told before anyone comes. */
+/* A stream that is served. */
 struct served {
     struct stream *stream;
-    struct step *first; /* NULL once it has been seen */
-    bool told_end, told_failure, told_ledger;
+    struct step *first; /* likely to be wanted first: asked for before anyone comes; NULL once it is made */
+    bool paused, told_end, told_failure, told_ledger;
+    LIST_ENTRY(served) link;
 };
 
 struct feed {
@@ -43,7 +44,8 @@ struct feed {
     struct supply *supply;
     struct consumers *consumers;
     struct tally *tally;
-    struct served *served; /* [setup.n_recipes] */
+    LIST_HEAD(, served) served;
+    char *state_dir;
     bool stopping, draining;
     char listen[256], subscribe[256]; /* as bound; constant once started */
     /* Between threads, under lock. */
@@ -95,29 +97,56 @@ static void step_changed(void *arg, struct step *step)
     share_step_changed(f->share, step);
 }
 
+static struct served *served_of(const struct feed *f, const struct stream *st)
+{
+    struct served *served;
+    LIST_FOREACH(served, &f->served, link)
+    if (served->stream == st)
+        return served;
+    return NULL;
+}
+
+static void drop_first(struct feed *f, struct served *served)
+{
+    struct step *first = served->first;
+    served->first = NULL;
+    supply_step_unref(f->supply, first);
+}
+
+/* Where training was is where it will go on; only as far as the ledger reaches, as the rest may take hours.
+ */
+static void ask_for_first(struct feed *f, struct served *served)
+{
+    uint64_t sent = stream_sent(served->stream), known = stream_known_steps(served->stream);
+    served->first = supply_step(f->supply, served->stream, sent < known ? sent : known);
+}
+
 /* The end of a stream, or its failure, is news to consumers that have nothing wanted at the moment, too. With
  * the ledger nothing is lost but time. */
 static void look_for_ends(struct feed *f)
 {
-    for (uint32_t i = 0; i < f->setup.n_recipes; i++) {
-        struct served *served = &f->served[i];
-        const char *failure = stream_failure(served->stream);
-        if (!served->told_end && stream_steps(served->stream) != STREAM_UNKNOWN) {
+    struct served *served;
+    LIST_FOREACH(served, &f->served, link)
+    {
+        struct stream *st = served->stream;
+        const char *failure = stream_failure(st);
+        if (served->first != NULL && served->first->state != STEP_PENDING)
+            drop_first(f, served);
+        if (!served->told_end && stream_steps(st) != STREAM_UNKNOWN) {
             served->told_end = true;
-            consumers_wake(f->consumers, served->stream);
+            consumers_wake(f->consumers, st);
         }
-        if (!served->told_ledger && stream_ledger_failure(served->stream) != NULL) {
+        if (!served->told_ledger && stream_ledger_failure(st) != NULL) {
             served->told_ledger = true;
             log_warn("stream '%s': %s; it is served all the same, and the next start will take longer; make "
                      "room in "
                      "state_dir",
-                     stream_recipe(served->stream)->conf->name, stream_ledger_failure(served->stream));
+                     stream_name(st), stream_ledger_failure(st));
         }
         if (!served->told_failure && failure != NULL) {
             served->told_failure = true;
-            consumers_wake(f->consumers, served->stream);
-            log_error("stream '%s' has failed and is not served any more: %s",
-                      stream_recipe(served->stream)->conf->name, failure);
+            consumers_wake(f->consumers, st);
+            log_error("stream '%s' has failed and is not served any more: %s", stream_name(st), failure);
         }
     }
 }
@@ -128,20 +157,9 @@ static void batch_sent(void *arg, struct stream *st, uint64_t step)
     taps_sent(&f->taps, st, step);
 }
 
-static int add_streams(struct feed *f, struct err *reterr)
+static bool is_paused(void *arg, const struct stream *st)
 {
-    const struct feed_setup *s = &f->setup;
-    for (uint32_t i = 0; i < s->n_recipes; i++) {
-        struct stream *st;
-        const struct generation_setup first = {.number = 1, .recipe = s->recipes[i]};
-        int rc = supply_add(f->supply, s->recipes[i]->conf->name, s->state_dir, &first, 1, &st, reterr);
-        if (rc != 0)
-            return rc;
-        f->served[i] = (struct served){.stream = st, .first = supply_step(f->supply, st, 0)};
-        if (f->served[i].first == NULL)
-            return err_sys(reterr, -ENOMEM, "stream '%s'", s->recipes[i]->conf->name);
-    }
-    return 0;
+    return feed_paused(arg, st);
 }
 
 static int set_up(struct feed *f, struct err *reterr)
@@ -151,14 +169,15 @@ static int set_up(struct feed *f, struct err *reterr)
     f->pool = frame_pool_new(s->memory / POOL_PART);
     f->share = f->pool != NULL ? share_new(s->workers, f->pool) : NULL;
     f->tally = calloc(1, sizeof *f->tally);
-    f->served = calloc(s->n_recipes + 1, sizeof *f->served);
+    f->state_dir = strdup(s->state_dir);
     if (f->share != NULL && f->tally != NULL)
         f->consumers = consumers_new(f->share, f->tally, s->memory / 2);
-    if (f->context == NULL || f->served == NULL || f->consumers == NULL)
+    if (f->context == NULL || f->state_dir == NULL || f->consumers == NULL)
         return err_sys(reterr, -ENOMEM, "feed");
     f->tally->stats.start_ns = clock_ns();
     f->consumers->sent = batch_sent;
-    f->consumers->sent_arg = f;
+    f->consumers->paused = is_paused;
+    f->consumers->arg = f;
     int rc = supply_new(s->workers, s->reader, s->memory / 2, step_changed, f, &f->supply);
     if (rc != 0)
         return err_sys(reterr, rc, "feed");
@@ -168,7 +187,8 @@ static int set_up(struct feed *f, struct err *reterr)
     f->router = (struct router){.consumers = f->consumers, .supply = f->supply, .tally = f->tally};
     f->xpub =
         (struct xpub){.consumers = f->consumers, .taps = &f->taps, .supply = f->supply, .tally = f->tally};
-    rc = add_streams(f, reterr);
+    for (uint32_t i = 0; rc == 0 && i < s->n_streams; i++)
+        rc = feed_add(f, &s->streams[i], reterr);
     if (rc == 0)
         rc = door_open(&f->router.door, DOOR_ROUTER, f->context, s->listen, reterr);
     if (rc == 0)
@@ -178,11 +198,11 @@ static int set_up(struct feed *f, struct err *reterr)
     return rc;
 }
 
-static void drop_first(struct feed *f, struct served *served)
+static void served_free(struct feed *f, struct served *served)
 {
-    if (served->first != NULL)
-        supply_step_unref(f->supply, served->first);
-    served->first = NULL;
+    drop_first(f, served);
+    LIST_REMOVE(served, link);
+    free(served);
 }
 
 /* Frames that are being written hold steps: nothing is freed before the last one is done. */
@@ -199,8 +219,8 @@ static void tear_down(struct feed *f)
 {
     consumers_free(f->consumers);
     taps_fini(&f->taps);
-    for (uint32_t i = 0; f->served != NULL && i < f->setup.n_recipes; i++)
-        drop_first(f, &f->served[i]);
+    while (!LIST_EMPTY(&f->served))
+        served_free(f, LIST_FIRST(&f->served));
     if (f->share != NULL)
         wait_for_workers(f);
     supply_stop(f->supply);
@@ -210,7 +230,7 @@ static void tear_down(struct feed *f)
     if (f->context != NULL)
         (void)zmq_ctx_term(f->context); /* lets go of what is still on its way */
     frame_pool_free(f->pool);
-    free(f->served);
+    free(f->state_dir);
     free(f->tally);
 }
 
@@ -397,17 +417,16 @@ static void ready_call(struct feed *f, void *arg)
 {
     struct ready_call *call = arg;
     call->ret = 1;
-    for (uint32_t i = 0; i < f->setup.n_recipes; i++) {
-        struct served *served = &f->served[i];
+    const struct served *served;
+    LIST_FOREACH(served, &f->served, link)
+    {
         if (stream_failure(served->stream) != NULL) {
-            call->ret = err_set(call->err, ERR_UNUSABLE, "stream '%s': %s",
-                                stream_recipe(served->stream)->conf->name, stream_failure(served->stream));
+            call->ret = err_set(call->err, ERR_UNUSABLE, "stream '%s': %s", stream_name(served->stream),
+                                stream_failure(served->stream));
             return;
         }
         if (served->first != NULL && served->first->state == STEP_PENDING)
             call->ret = 0;
-        else
-            drop_first(f, served);
     }
 }
 
@@ -416,6 +435,77 @@ int feed_ready(struct feed *f, struct err *reterr)
     struct ready_call call = {.err = reterr};
     feed_call(f, ready_call, &call);
     return call.ret;
+}
+
+/* ---- what changes ---- */
+
+int feed_add(struct feed *f, const struct stream_setup *setup, struct err *reterr)
+{
+    struct served *served = calloc(1, sizeof *served);
+    int rc = served == NULL ? err_sys(reterr, -ENOMEM, "stream '%s'", setup->name) : 0;
+    if (rc == 0)
+        rc = supply_add(f->supply, setup->name, f->state_dir, setup->generations, setup->n, &served->stream,
+                        reterr);
+    if (rc != 0) {
+        free(served);
+        return rc;
+    }
+    LIST_INSERT_HEAD(&f->served, served, link);
+    ask_for_first(f, served);
+    return 0;
+}
+
+void feed_remove(struct feed *f, struct stream *st)
+{
+    consumers_drop_stream(f->consumers, st);
+    taps_drop_stream(&f->taps, st);
+    served_free(f, served_of(f, st));
+    supply_remove(f->supply, st);
+}
+
+void feed_pause(struct feed *f, struct stream *st, bool paused)
+{
+    struct served *served = served_of(f, st);
+    if (served->paused == paused)
+        return;
+    served->paused = paused;
+    drop_first(f, served);
+    if (!paused)
+        ask_for_first(f, served);
+    consumers_pause(f->consumers, st, paused);
+}
+
+bool feed_paused(const struct feed *f, const struct stream *st)
+{
+    return served_of(f, st)->paused;
+}
+
+int feed_hold(struct feed *f, struct stream *st, uint64_t at, uint64_t *ret_step, struct err *reterr)
+{
+    return stream_hold(f->supply, st, at, share_made(f->share, st), consumers_busy(f->consumers, st),
+                       ret_step, reterr);
+}
+
+void feed_change(struct feed *f, struct stream *st, const struct generation_setup *g)
+{
+    struct served *served = served_of(f, st);
+    drop_first(f, served);
+    supply_change(f->supply, st, g);
+    served->told_end = served->told_failure = served->told_ledger = false;
+    consumers_change(f->consumers, st, g->first_step);
+    if (!served->paused)
+        served->first = supply_step(f->supply, st, g->first_step);
+}
+
+void feed_release(struct feed *f, struct stream *st)
+{
+    stream_release(f->supply, st);
+}
+
+void feed_foresee(struct feed *f, struct stream *st, const struct conf_stream *conf,
+                  struct feed_foresight *ret)
+{
+    consumers_foresee(f->consumers, st, conf, ret);
 }
 
 /* ---- what is going on ---- */

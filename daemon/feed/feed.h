@@ -15,27 +15,35 @@
 
 struct feed;
 
+/* A stream, as its timeline has it; see supply_add. */
+struct stream_setup {
+    const char *name;
+    const struct generation_setup *generations;
+    uint32_t n;
+};
+
 struct feed_setup {
     const char *listen, *subscribe; /* endpoints; "" or NULL: that door stays shut */
     uint64_t memory;                /* bytes: half for windows, half for batches on their way */
     const char *state_dir;
-    struct workers *workers; /* borrowed until feed_stop; collected by the feed's thread */
-    struct reader *reader;   /* borrowed until feed_stop */
-    struct recipe **recipes; /* [n_recipes]: one stream each */
-    uint32_t n_recipes;
+    struct workers *workers;            /* borrowed until feed_stop; collected by the feed's thread */
+    struct reader *reader;              /* borrowed until feed_stop */
+    const struct stream_setup *streams; /* [n_streams] */
+    uint32_t n_streams;
 };
 
 /* feed_start - binds, adds the streams, starts the thread. Errors: an endpoint in use or malformed, a ledger
  * that cannot be opened; each says which and what to do. Binding anything but loopback or ipc is said in the
- * log. */
+ * log.
+ * Owner: the caller keeps what setup points to; but for workers and reader only until feed_start returns. */
 int feed_start(const struct feed_setup *setup, struct feed **ret, struct err *reterr);
 
 /* feed_endpoint - where a door was bound (the port that "tcp://127.0.0.1:*" got); "": shut. Any thread. */
 enum consumer_door { DOOR_ROUTER, DOOR_XPUB };
 const char *feed_endpoint(const struct feed *f, enum consumer_door door);
 
-/* feed_ready - has every stream its first step ready? 1 yes, 0 not yet, or the error of the stream that
- * failed. */
+/* feed_ready - has every stream the step ready that is likely to be asked for first? 1 yes, 0 not yet, or the
+ * error of the stream that failed. */
 int feed_ready(struct feed *f, struct err *reterr);
 
 /* feed_call - run fn(f, arg) on the feed's thread, wait for its end. Not from that thread. */
@@ -60,12 +68,15 @@ enum consumer_wait {
     WAIT_SOCKET,  /* its socket is full: it reads slower than it is fed */
     WAIT_STEP,    /* the step is being made */
     WAIT_END,     /* has got `end` */
+    WAIT_PAUSED,  /* its stream is paused */
 };
 struct consumer_info {
     enum consumer_door door;
     enum consumer_wait wait;
     const char *stream, *job; /* XPUB: job is the topic */
     uint32_t world, rank;
+    uint32_t generation; /* that it reads; 0: nothing yet */
+    bool fixed_shape;
     uint64_t first_step, next_step; /* opened at; to be sent next */
     uint64_t credit;
     uint64_t done;           /* STREAM_UNKNOWN: never said */
@@ -74,6 +85,35 @@ struct consumer_info {
 };
 /* feed_consumers - fills at most cap; returns how many there are. */
 uint32_t feed_consumers(struct feed *f, struct consumer_info *ret, uint32_t cap);
+
+/* ---- [feed]: what changes while it serves ---- */
+
+/* feed_add, feed_remove - a stream more, or less: its consumers get `end`. Errors: those of supply_add. */
+int feed_add(struct feed *f, const struct stream_setup *setup, struct err *reterr);
+void feed_remove(struct feed *f, struct stream *st);
+
+/* feed_pause - nothing is sent or made for a stream, until it goes on. */
+void feed_pause(struct feed *f, struct stream *st, bool paused);
+bool feed_paused(const struct feed *f, const struct stream *st);
+
+/* feed_hold - the first step of a change of this stream, so that none that anybody has, or may be about to
+ * get, is another afterwards: see stream_hold. Until feed_change or feed_release nothing from there on is
+ * made. feed_change - the generation is in effect; its first step is made at once. */
+int feed_hold(struct feed *f, struct stream *st, uint64_t at, uint64_t *ret_step, struct err *reterr);
+void feed_change(struct feed *f, struct stream *st, const struct generation_setup *g);
+void feed_release(struct feed *f, struct stream *st);
+
+/* feed_foresee - what a configuration would mean for those who read the stream. */
+struct feed_foresight {
+    uint32_t consumers;        /* that read it, */
+    uint32_t wrong_world;      /* of these: their world does not divide the global batch, */
+    uint32_t fixed_shape;      /* or they take no other rows and length */
+    uint64_t bytes, bytes_max; /* a batch of each consumer of all streams; for more there is no room */
+};
+void feed_foresee(struct feed *f, struct stream *st, const struct conf_stream *conf,
+                  struct feed_foresight *ret);
+
+/* ---- [feed]: what was sent ---- */
 
 struct feed_stats {
     uint64_t batches, bytes, tokens; /* sent since the start */

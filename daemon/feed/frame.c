@@ -227,8 +227,8 @@ void frame_unref(struct frame *f)
 
 /* ---- a batch ---- */
 
-int frame_write(struct frame_pool *pool, const struct step *step, uint32_t generation, uint32_t world,
-                uint32_t rank, struct frame **ret)
+int frame_write(struct frame_pool *pool, const struct step *step, uint32_t world, uint32_t rank,
+                struct frame **ret)
 {
     const struct recipe *recipe = step->recipe;
     uint64_t rows = (uint64_t)recipe->conf->global_batch / world;
@@ -237,7 +237,7 @@ int frame_write(struct frame_pool *pool, const struct step *step, uint32_t gener
         return -EOVERFLOW;
 
     struct msg_batch b = {
-        .generation = generation,
+        .generation = step->generation,
         .world = world,
         .rank = rank,
         .rows = (uint32_t)rows,
@@ -253,6 +253,7 @@ int frame_write(struct frame_pool *pool, const struct step *step, uint32_t gener
     if (f == NULL)
         return -ENOMEM;
     f->step = step->number;
+    f->generation = step->generation;
     msg_batch_layout(&b, f->data);
 
     struct writer w = {.b = &b};

@@ -18,6 +18,7 @@ struct frame {
     char *data;
     size_t size;
     uint64_t step, tokens; /* real tokens, for rates */
+    uint32_t generation;
     /* private */
     struct frame_pool *pool;
     size_t room;
@@ -32,8 +33,8 @@ void frame_pool_free(struct frame_pool *p); /* NULL is fine */
 /* frame_write - the batch of a step that is READY; any thread, while the step is held.
  * Errors: -ENOMEM, -EOVERFLOW (more than MSG_TOKENS_MAX tokens in one batch). world divides the global batch,
  * rank < world. */
-int frame_write(struct frame_pool *pool, const struct step *step, uint32_t generation, uint32_t world,
-                uint32_t rank, struct frame **ret);
+int frame_write(struct frame_pool *pool, const struct step *step, uint32_t world, uint32_t rank,
+                struct frame **ret);
 struct frame *frame_ref(struct frame *f);
 void frame_unref(struct frame *f); /* NULL is fine */
 

@@ -105,7 +105,7 @@ static void write_frame(struct job *job, void *scratch)
 {
     struct batch *b = (struct batch *)((char *)job - offsetof(struct batch, job));
     (void)scratch;
-    b->rc = frame_write(b->share->pool, b->step, SHARE_GENERATION, b->world, b->rank, &b->frame);
+    b->rc = frame_write(b->share->pool, b->step, b->world, b->rank, &b->frame);
 }
 
 static void frame_written(struct job *job)
@@ -133,7 +133,7 @@ void share_run(struct share *s)
         }
         b->epoch = b->step->epoch;
         b->writing = true;
-        b->job = (struct job){.run = write_frame, .done = frame_written};
+        b->job = (struct job){.run = write_frame, .done = frame_written, .urgent = true};
         s->n_making++;
         workers_submit(s->workers, &b->job);
     }
@@ -203,7 +203,23 @@ struct frame *want_frame(const struct want *w)
     return w->batch->frame;
 }
 
+const char *want_failure(const struct want *w)
+{
+    return step_failure(w->batch->step);
+}
+
 uint64_t want_epoch(const struct want *w)
 {
     return w->batch->epoch;
+}
+
+uint64_t share_made(const struct share *s, const struct stream *st)
+{
+    const struct batch *b;
+    uint64_t made = 0;
+    for (size_t i = 0; i < BUCKETS; i++)
+        LIST_FOREACH(b, &s->buckets[i], in_bucket)
+    if (b->stream == st && b->number >= made && (b->step == NULL || b->step->state == STEP_READY))
+        made = b->number + 1;
+    return made;
 }

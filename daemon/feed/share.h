@@ -15,8 +15,6 @@
 #include <stdint.h>
 #include <sys/queue.h>
 
-#define SHARE_GENERATION 1 /* of every stream: a configuration does not change while it is served */
-
 struct batch;
 struct share;
 
@@ -24,7 +22,7 @@ enum batch_state {
     BATCH_MAKING,
     BATCH_READY,   /* want_frame is there */
     BATCH_END,     /* the stream ended before this step */
-    BATCH_FAILED,  /* the stream cannot go on: stream_failure says why */
+    BATCH_FAILED,  /* there can be no such batch: want_failure says why */
     BATCH_REFUSED, /* no memory for it now: leave it, and want it again later */
 };
 
@@ -52,9 +50,14 @@ void share_leave(struct want *w); /* fine where nothing is wanted */
 enum batch_state want_state(const struct want *w);
 struct frame *want_frame(const struct want *w); /* borrowed until share_leave */
 uint64_t want_epoch(const struct want *w);      /* of a batch that is ready */
+const char *want_failure(const struct want *w); /* of one that failed */
 
 /* share_run - hand what became ready to the workers. */
 void share_run(struct share *s);
 uint32_t share_n_making(const struct share *s); /* frames that workers are writing */
+
+/* share_made - 1 + the highest step of a stream of which a batch is there, or is about to be; 0: none. Such a
+ * step may be sent, so it stays what it is. */
+uint64_t share_made(const struct share *s, const struct stream *st);
 
 #endif

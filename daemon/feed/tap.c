@@ -1,5 +1,8 @@
 #include "feed/tap.h"
 
+#include "feed/answer.h"
+#include "feed/deliver.h"
+
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -42,7 +45,7 @@ int taps_add(struct taps *all, struct stream *st)
         return -ENOMEM;
     t->all = all;
     t->stream = st;
-    (void)snprintf(t->topic, sizeof t->topic, "%s/tap/", stream_recipe(st)->conf->name);
+    (void)snprintf(t->topic, sizeof t->topic, "%s/tap/", stream_name(st));
     for (size_t i = 0; i < AHEAD; i++)
         t->wants[i] = (struct want){.settled = settled, .owner = t};
     LIST_INSERT_HEAD(&all->list, t, link);
@@ -70,8 +73,9 @@ void taps_sent(struct taps *all, struct stream *st, uint64_t step)
     struct tap *t = find(all, st);
     if (t == NULL || step < t->next_step)
         return;
-    const struct conf_stream *conf = stream_recipe(st)->conf;
-    uint64_t bytes = 3 * sizeof(int32_t) * (uint64_t)conf->global_batch * (uint64_t)conf->seq_len;
+    struct generation_info g;
+    stream_generation_at(st, step, &g);
+    uint64_t bytes = deliver_frame_bytes(g.recipe->conf, 1);
     t->next_step = step + 1;
     flight_land(&t->flight);
     if (t->n < AHEAD && flight_has_room(&t->flight, t->n + 1, bytes, consumers_part(all->consumers)) &&
@@ -81,6 +85,15 @@ void taps_sent(struct taps *all, struct stream *st, uint64_t step)
     } else {
         all->tally->stats.tap_dropped++;
     }
+}
+
+void taps_drop_stream(struct taps *all, const struct stream *st)
+{
+    struct tap *t = find(all, st);
+    if (t == NULL)
+        return;
+    (void)answer_end(all->door, slice_of(t->topic), t->next_step, MSG_REMOVED, 0);
+    tap_free(t);
 }
 
 /* False: nobody watches any more. */

@@ -23,6 +23,8 @@ struct taps {
 int taps_add(struct taps *t, struct stream *st);
 /* taps_sent - a consumer was sent this step. */
 void taps_sent(struct taps *t, struct stream *st, uint64_t step);
+/* taps_drop_stream - its tap gets its `end`. */
+void taps_drop_stream(struct taps *t, const struct stream *st);
 void taps_run(struct taps *t);
 void taps_fini(struct taps *t);
 

@@ -1,9 +1,9 @@
 /* fake_supply - supply.h for tests of the feed: steps come from a formula, and the test says when, and
  * whether.
  *
- * Included by one file of a program: it takes the place of the real supply. A test's recipe names the stream;
- * what the stream does is in fake_plans, by name. Numbers of a step's rows are made so that a reader can tell
- * them: token (step * 64 + row) * 1000 + place, modulo 30,000.
+ * Included by one file of a program: it takes the place of the real supply. What a stream does is in
+ * fake_plans, by name. Numbers of a step's rows are made so that a reader can tell them: token (step * 64 +
+ * row) * 1000 + place, modulo 30,000.
  *
  * Threads: the feed's; a test reaches in through feed_call only.
  */
@@ -19,21 +19,29 @@
 struct fake_plan {
     const char *name;
     uint64_t steps;    /* UINT64_MAX: for ever */
-    uint64_t slots;    /* 0: for ever */
+    uint64_t slots;    /* 0: not known */
     uint64_t released; /* steps from here on stay pending */
     uint64_t dropped;
-    const char *failure;
+    const char *failure; /* of the newest generation */
     bool end_seen;
+    uint64_t unknown; /* steps that cannot be looked up: the last so many of those there are */
+    double seconds;   /* until they can be */
 };
 
 #define FAKE_PLANS 4
 static struct fake_plan fake_plans[FAKE_PLANS];
 static uint32_t fake_live_steps; /* held by someone */
 static uint64_t fake_steps_made;
+static bool fake_hold_was_busy;
 
+#define FAKE_GENERATIONS 8
 struct stream {
-    struct recipe *recipe;
+    const char *name;
     struct fake_plan *plan;
+    struct generation_setup generations[FAKE_GENERATIONS];
+    uint32_t n_generations, n_live;
+    uint64_t held, sent; /* a change may come from held on, STREAM_UNKNOWN: none */
+    bool removed;
     struct stream *next;
 };
 
@@ -71,7 +79,7 @@ static struct window_doc fake_doc(const struct conf_stream *c, uint32_t row, uin
 
 static void fake_window(struct fake_step *f)
 {
-    const struct conf_stream *c = f->step.stream->recipe->conf;
+    const struct conf_stream *c = f->step.recipe->conf;
     uint32_t rows = (uint32_t)c->global_batch, length = (uint32_t)c->seq_len;
     struct window *w = &f->window;
     w->tokens = calloc((size_t)rows * length, sizeof *w->tokens);
@@ -117,10 +125,11 @@ static void fake_window_free(struct window *w)
 
 static void fake_advance(struct fake_step *f)
 {
-    struct fake_plan *p = f->step.stream->plan;
-    if (p->failure != NULL) {
+    struct stream *st = f->step.stream;
+    struct fake_plan *p = st->plan;
+    if (st->removed || step_failure(&f->step) != NULL) {
         f->step.state = STEP_FAILED;
-    } else if (f->step.number >= p->released) {
+    } else if (f->step.number >= p->released || f->step.number >= st->held) {
         return;
     } else if (f->step.number >= p->steps) {
         p->end_seen = true;
@@ -153,19 +162,24 @@ int supply_new(struct workers *w, struct reader *r, uint64_t memory,
     return 0;
 }
 
-int supply_add(struct supply *s, struct recipe *r, const char *state_dir, struct stream **ret,
-               struct err *reterr)
+int supply_add(struct supply *s, const char *name, const char *state_dir, const struct generation_setup *g,
+               uint32_t n, struct stream **ret, struct err *reterr)
 {
     (void)state_dir;
     for (uint32_t i = 0; i < FAKE_PLANS; i++) {
-        if (fake_plans[i].name == NULL || strcmp(fake_plans[i].name, r->conf->name) != 0)
+        if (fake_plans[i].name == NULL || strcmp(fake_plans[i].name, name) != 0)
             continue;
-        *ret = calloc(1, sizeof **ret);
-        **ret = (struct stream){.recipe = r, .plan = &fake_plans[i], .next = s->streams};
-        s->streams = *ret;
+        struct stream *st = *ret = calloc(1, sizeof **ret);
+        *st = (struct stream){.name = name,
+                              .plan = &fake_plans[i],
+                              .n_generations = n,
+                              .held = STREAM_UNKNOWN,
+                              .next = s->streams};
+        memcpy(st->generations, g, n * sizeof *g);
+        s->streams = st;
         return 0;
     }
-    return err_set(reterr, ERR_FORMAT, "stream '%s': the ledger is not one", r->conf->name);
+    return err_set(reterr, ERR_FORMAT, "stream '%s': the ledger is not one", name);
 }
 
 void supply_stop(struct supply *s)
@@ -178,10 +192,45 @@ void supply_stop(struct supply *s)
     free(s);
 }
 
+void stream_generation_at(const struct stream *st, uint64_t step, struct generation_info *ret)
+{
+    uint32_t i = st->n_generations - 1;
+    while (st->generations[i].first_step > step)
+        i--;
+    const struct generation_setup *g = &st->generations[i];
+    const bool last = i + 1 == st->n_generations;
+    *ret = (struct generation_info){
+        .number = g->number,
+        .recipe = g->recipe,
+        .first_step = g->first_step,
+        .end_step = last ? STREAM_UNKNOWN : g[1].first_step,
+        .slots = st->plan->slots,
+        .failure = g->recipe == NULL ? g->why
+                   : last            ? st->plan->failure
+                                     : NULL,
+    };
+}
+
+/* Its generation, as things are now. */
+static void fake_place(struct fake_step *f)
+{
+    struct generation_info g;
+    stream_generation_at(f->step.stream, f->step.number, &g);
+    f->step.generation = g.number;
+    f->step.recipe = g.recipe;
+}
+
+const char *step_failure(const struct step *step)
+{
+    struct generation_info g;
+    stream_generation_at(step->stream, step->number, &g);
+    return g.failure;
+}
+
 struct step *supply_step(struct supply *s, struct stream *st, uint64_t number)
 {
     struct fake_step *f = s->live;
-    while (f != NULL && (f->step.stream != st || f->step.number != number))
+    while (f != NULL && (f->step.stream != st || f->step.number != number || f->step.past))
         f = f->next;
     if (f == NULL) {
         f = calloc(1, sizeof *f);
@@ -189,6 +238,8 @@ struct step *supply_step(struct supply *s, struct stream *st, uint64_t number)
         f->next = s->live;
         s->live = f;
         fake_live_steps++;
+        st->n_live++;
+        fake_place(f);
         fake_advance(f);
     }
     f->step.refs++;
@@ -205,15 +256,79 @@ void supply_step_unref(struct supply *s, struct step *step)
     struct fake_step *f = *at;
     *at = f->next;
     fake_live_steps--;
+    if (--step->stream->n_live == 0 && step->stream->removed)
+        free(step->stream);
     fake_window_free(&f->window);
     free(f->step.rows);
     free(f);
 }
 
+int stream_hold(struct supply *s, struct stream *st, uint64_t at, uint64_t made, bool busy, uint64_t *ret,
+                struct err *reterr)
+{
+    (void)s;
+    const uint64_t earliest = made > st->sent ? made : st->sent;
+    *ret = at == STREAM_UNKNOWN ? earliest : at;
+    if (*ret < earliest)
+        return err_set(reterr, ERR_CHANGED, "step %llu is too early", (unsigned long long)at);
+    fake_hold_was_busy = busy;
+    st->held = *ret;
+    return 0;
+}
+
+void stream_release(struct supply *s, struct stream *st)
+{
+    st->held = STREAM_UNKNOWN;
+    fake_run(s);
+}
+
+void supply_change(struct supply *s, struct stream *st, const struct generation_setup *g)
+{
+    while (st->n_generations > 0 && st->generations[st->n_generations - 1].first_step >= g->first_step)
+        st->n_generations--;
+    CHECK(st->n_generations < FAKE_GENERATIONS);
+    st->generations[st->n_generations++] = *g;
+    for (struct fake_step *f = s->live; f != NULL; f = f->next)
+        if (f->step.stream == st && f->step.number >= g->first_step) {
+            f->step.past = f->step.state != STEP_PENDING;
+            if (!f->step.past)
+                fake_place(f);
+        }
+    stream_release(s, st);
+}
+
+void supply_remove(struct supply *s, struct stream *st)
+{
+    struct stream **at = &s->streams;
+    while (*at != st)
+        at = &(*at)->next;
+    *at = st->next;
+    st->removed = true;
+    fake_run(s);
+    if (st->n_live == 0)
+        free(st);
+}
+
+bool stream_removed(const struct stream *st)
+{
+    return st->removed;
+}
+
+void stream_mark_sent(struct stream *st, uint64_t step)
+{
+    CHECK(step < st->held);
+    st->sent = step >= st->sent ? step + 1 : st->sent;
+}
+
+uint64_t stream_sent(const struct stream *st)
+{
+    return st->sent;
+}
+
 struct stream *supply_find(struct supply *s, const char *name)
 {
     struct stream *st = s->streams;
-    while (st != NULL && strcmp(st->plan->name, name) != 0)
+    while (st != NULL && strcmp(st->name, name) != 0)
         st = st->next;
     return st;
 }
@@ -223,9 +338,9 @@ struct stream *supply_next(struct supply *s, struct stream *after)
     return after == NULL ? s->streams : after->next;
 }
 
-const struct recipe *stream_recipe(const struct stream *st)
+const char *stream_name(const struct stream *st)
 {
-    return st->recipe;
+    return st->name;
 }
 
 uint64_t stream_steps(const struct stream *st)
@@ -233,14 +348,25 @@ uint64_t stream_steps(const struct stream *st)
     return st->plan->end_seen ? st->plan->steps : STREAM_UNKNOWN;
 }
 
-uint64_t stream_slots(const struct stream *st)
-{
-    return st->plan->slots > 0 ? st->plan->slots : UINT64_MAX;
-}
-
 uint64_t stream_dropped(const struct stream *st)
 {
     return st->plan->dropped;
+}
+
+uint64_t stream_known_steps(const struct stream *st)
+{
+    return st->plan->steps - st->plan->unknown;
+}
+
+bool stream_step_known(const struct stream *st, uint64_t step)
+{
+    return step < stream_known_steps(st);
+}
+
+double stream_seconds_to(const struct stream *st, uint64_t step)
+{
+    (void)step;
+    return st->plan->seconds;
 }
 
 const char *stream_failure(const struct stream *st)
@@ -252,12 +378,6 @@ const char *stream_ledger_failure(const struct stream *st)
 {
     (void)st;
     return NULL; /* it keeps none */
-}
-
-bool stream_ledger_replaced(const struct stream *st)
-{
-    (void)st;
-    return false;
 }
 
 #endif

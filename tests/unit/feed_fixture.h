@@ -31,7 +31,8 @@ struct fixture {
     struct conf_share shares[2];
     struct conf_stream conf[FAKE_PLANS];
     struct recipe recipe[FAKE_PLANS];
-    struct recipe *recipes[FAKE_PLANS];
+    struct generation_setup generations[FAKE_PLANS];
+    struct stream_setup streams[FAKE_PLANS];
     struct feed_setup setup;
     struct feed *feed;
     void *sockets[64]; /* of trainers */
@@ -57,8 +58,9 @@ static inline void fixture_stream(struct fixture *x, uint32_t i, const char *nam
         .n_corpora = 2,
         .tokenizer = x->tokenizer,
     };
-    x->recipes[i] = &x->recipe[i];
-    x->setup.n_recipes = i + 1;
+    x->generations[i] = (struct generation_setup){.number = 1, .recipe = &x->recipe[i]};
+    x->streams[i] = (struct stream_setup){.name = name, .generations = &x->generations[i], .n = 1};
+    x->setup.n_streams = i + 1;
 }
 
 static inline int fixture_new(void **state)
@@ -88,7 +90,7 @@ static inline int fixture_new(void **state)
         .memory = 64 << 20,
         .state_dir = x->folder->path,
         .workers = x->workers,
-        .recipes = x->recipes,
+        .streams = x->streams,
     };
     fixture_stream(x, 0, "chat", 8, 64, 20);
     fixture_stream(x, 1, "endless", 4, 32, UINT64_MAX);
@@ -281,7 +283,7 @@ static inline void expect_end(void *socket, uint64_t step, enum msg_reason reaso
     expect(socket, MSG_TYPE_END, &g);
     assert_int_equal(g.m.end.step, step);
     assert_int_equal(g.m.end.reason, reason);
-    assert_int_equal(g.m.end.dropped, 3);
+    assert_int_equal(g.m.end.dropped, reason == MSG_COMPLETE ? 3 : 0);
     got_free(&g);
 }
 

@@ -24,6 +24,12 @@ struct fixture {
     struct stream stream;
 };
 
+static bool not_paused(void *arg, const struct stream *st)
+{
+    (void)arg, (void)st;
+    return false;
+}
+
 static int setup(void **state)
 {
     struct fixture *x = calloc(1, sizeof *x);
@@ -31,9 +37,15 @@ static int setup(void **state)
     x->xpub.kind = DOOR_XPUB;
     x->conf = (struct conf_stream){.name = (char *)"chat", .seq_len = 64, .global_batch = 8};
     x->recipe.conf = &x->conf;
-    x->stream = (struct stream){.recipe = &x->recipe, .plan = &x->plan};
+    x->plan = (struct fake_plan){.name = "chat", .steps = UINT64_MAX, .released = UINT64_MAX};
+    x->stream = (struct stream){.name = "chat",
+                                .plan = &x->plan,
+                                .generations = {{.number = 1, .recipe = &x->recipe}},
+                                .n_generations = 1,
+                                .held = STREAM_UNKNOWN};
     x->share = share_new(NULL, NULL);
     x->consumers = consumers_new(x->share, &x->tally, MEMORY);
+    x->consumers->paused = not_paused;
     *state = x;
     return 0;
 }
@@ -153,6 +165,101 @@ static void who_waits_for_a_step_and_says_nothing_is_dropped(void **state)
     assert_non_null(found(x, &x->xpub, 3));
 }
 
+/* The batches of a consumer come to take half of the memory, then more than there is. */
+static void growing_batches_find_room_or_none(void **state)
+{
+    struct fixture *x = *state;
+    for (uint32_t i = 0; i < 4; i++)
+        (void)opened(x, &x->router, i, 1);
+    struct consumer *c = found(x, &x->router, 0);
+    c->wait = WAIT_CREDIT; /* it is not given up for itself */
+    const uint64_t others = 3 * c->frame_bytes;
+    assert_true(consumer_resize(c, MEMORY / 2));
+    assert_int_equal(x->consumers->frame_bytes, MEMORY / 2 + others);
+    assert_false(consumer_resize(c, MEMORY));
+    assert_int_equal(x->consumers->frame_bytes, MEMORY / 2 + others);
+    c->wait = WAIT_STEP;
+    found(x, &x->router, 1)->wait = found(x, &x->router, 3)->wait = WAIT_END;
+    assert_true(consumer_resize(found(x, &x->router, 2), MEMORY / 2));
+    assert_null(found(x, &x->router, 1));
+    assert_null(found(x, &x->router, 3));
+    assert_int_equal(x->consumers->frame_bytes, MEMORY);
+    consumer_remove(found(x, &x->router, 2));
+    assert_true(consumer_resize(c, 2 * MEMORY)); /* the only one may always have a batch */
+}
+
+/* A trainer at the door, as far as the feeder sees it. */
+static void *trainer(struct fixture *x, void *context, struct consumer **ret)
+{
+    struct err err;
+    zmq_msg_t part[2];
+    void *dealer = zmq_socket(context, ZMQ_DEALER);
+    const int linger = 0;
+    (void)zmq_setsockopt(dealer, ZMQ_LINGER, &linger, sizeof linger);
+    assert_int_equal(door_open(&x->router, DOOR_ROUTER, context, "tcp://127.0.0.1:*", &err), 0);
+    assert_int_equal(zmq_connect(dealer, x->router.endpoint), 0);
+    assert_int_equal(zmq_send(dealer, "hello", 5, 0), 5);
+    zmq_pollitem_t item = {.socket = x->router.socket, .events = ZMQ_POLLIN};
+    assert_int_equal(zmq_poll(&item, 1, 60000), 1);
+    assert_int_equal(door_receive(&x->router, part, 2), 2);
+    const struct msg_open open = {.stream = "chat", .world = 1, .step = 90, .credit = 1};
+    *ret = consumer_open(x->consumers, &x->router,
+                         (struct slice){zmq_msg_data(&part[0]), zmq_msg_size(&part[0])}, &x->stream, &open);
+    (*ret)->owes_opened = false;
+    door_release(part, 2, 2);
+    return dealer;
+}
+
+static void expect_wait(void *dealer, uint64_t known, uint64_t seconds)
+{
+    char data[256] = "", why[128] = "";
+    struct msg m;
+    int n = zmq_recv(dealer, data, sizeof data, 0);
+    assert_in_range(n, 1, sizeof data);
+    if (msg_decode(data, (size_t)n, &m, why, sizeof why) != 0)
+        fail_msg("%s", why);
+    assert_int_equal(m.type, MSG_TYPE_WAIT);
+    assert_int_equal(m.wait.step, 90);
+    assert_int_equal(m.wait.known, known);
+    assert_int_equal(m.wait.seconds, seconds);
+}
+
+static void who_waits_for_a_step_far_ahead_is_told_how_long(void **state)
+{
+    struct fixture *x = *state;
+    const uint64_t start = 1000 * NS_PER_S;
+    struct consumer *c;
+    struct supply *supply;
+    void *context = zmq_ctx_new(), *dealer = trainer(x, context, &c);
+    assert_int_equal(supply_new(NULL, NULL, 0, NULL, NULL, &supply), 0);
+    share_set_supply(x->share, supply);
+    x->plan = (struct fake_plan){.name = "chat", .steps = 100, .unknown = 60, .seconds = -1};
+    consumers_run(x->consumers, start);
+    assert_int_equal(c->wait, WAIT_STEP);
+    assert_int_equal(consumers_due_ns(x->consumers), start + 2 * NS_PER_S);
+    consumers_run(x->consumers, start + 2 * NS_PER_S - 1);
+    consumers_run(x->consumers, start + 2 * NS_PER_S);
+    expect_wait(dealer, 40, MSG_UNKNOWN); /* the first, so nothing came before */
+    assert_int_equal(consumers_due_ns(x->consumers), start + 12 * NS_PER_S);
+    x->plan.unknown = 20;
+    x->plan.seconds = 7.2;
+    consumers_run(x->consumers, start + 11 * NS_PER_S);
+    consumers_run(x->consumers, start + 12 * NS_PER_S);
+    expect_wait(dealer, 80, 8);
+    x->plan.unknown = 0; /* it can be looked up: not long any more */
+    consumers_run(x->consumers, start + 22 * NS_PER_S);
+    x->plan.unknown = 11;
+    consumers_run(x->consumers, start + 32 * NS_PER_S);
+    expect_wait(dealer, 89, 8);
+    consumer_remove(c);
+    consumers_run(x->consumers, start + 42 * NS_PER_S);
+    assert_true(consumers_due_ns(x->consumers) == UINT64_MAX);
+    supply_stop(supply);
+    (void)zmq_close(dealer);
+    door_close(&x->router, 0);
+    (void)zmq_ctx_term(context);
+}
+
 static void memory_is_divided_among_them(void **state)
 {
     struct fixture *x = *state;
@@ -187,6 +294,8 @@ int main(void)
         TEST(memory_holds_a_batch_of_each),
         TEST(one_consumer_is_fed_whatever_the_memory),
         TEST(who_waits_for_a_step_and_says_nothing_is_dropped),
+        TEST(growing_batches_find_room_or_none),
+        TEST(who_waits_for_a_step_far_ahead_is_told_how_long),
         TEST(memory_is_divided_among_them),
         TEST(flight_holds_its_part_and_always_one),
     };

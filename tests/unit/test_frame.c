@@ -40,7 +40,8 @@ static int setup(void **state)
     x.recipe = (struct recipe){.conf = &x.conf, .tokenizer = x.tokenizer};
     fake_plans[0] = (struct fake_plan){.name = "chat", .steps = 100, .released = 100};
     assert_int_equal(supply_new(NULL, NULL, 0, nothing_changes, NULL, &x.supply), 0);
-    assert_int_equal(supply_add(x.supply, &x.recipe, NULL, &x.stream, &err), 0);
+    const struct generation_setup g = {.number = 5, .recipe = &x.recipe};
+    assert_int_equal(supply_add(x.supply, "chat", NULL, &g, 1, &x.stream, &err), 0);
     x.pool = frame_pool_new(1 << 20);
     *state = &x;
     return 0;
@@ -60,7 +61,7 @@ static struct frame *written(const struct fixture *x, const struct step *step, u
 {
     struct frame *f = NULL;
     char why[256] = "";
-    assert_int_equal(frame_write(x->pool, step, 5, world, rank, &f), 0);
+    assert_int_equal(frame_write(x->pool, step, world, rank, &f), 0);
     if (msg_decode(f->data, f->size, ret, why, sizeof why) != 0)
         fail_msg("%s", why);
     assert_int_equal(ret->type, MSG_TYPE_BATCH);
@@ -222,7 +223,7 @@ static void frame_too_large_is_refused(void **state)
     struct step *step = supply_step(x->supply, x->stream, 0);
     struct frame *f = NULL;
     x->conf.seq_len = 1 << 28;
-    assert_int_equal(frame_write(x->pool, step, 1, 1, 0, &f), -EOVERFLOW);
+    assert_int_equal(frame_write(x->pool, step, 1, 0, &f), -EOVERFLOW);
     assert_null(f);
     x->conf.seq_len = LENGTH;
     supply_step_unref(x->supply, step);
