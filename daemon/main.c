@@ -1,9 +1,8 @@
 #include "base/log.h"
-#include "config/file.h"
 #include "config/schema.h"
+#include "control/draft.h"
 #include "server.h"
 #include "service/signals.h"
-#include "text/template.h"
 
 #include <errno.h>
 #include <getopt.h>
@@ -13,51 +12,24 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#define FORGET_MAX 256
 #define EXIT_CONFIG 78 /* sysexits.h EX_CONFIG: systemd does not start us again */
 
 static const char usage[] =
-    "usage: skipalignd -c FILE [--state DIR]     serve, in the foreground; the log goes to stderr\n"
+    "usage: skipalignd -c FILE [--state DIR] [--standby] [--reload] [--forget STREAM]...\n"
+    "                                            serve, in the foreground; the log goes to stderr\n"
+    "                 --standby  where another skipalignd has the state directory, wait and take over when "
+    "it ends\n"
+    "                 --reload   go on with an edited file, or with changed corpora and models, from the "
+    "first\n"
+    "                            step on that was never handed out (without it that is refused)\n"
+    "                 --forget   begin this stream anew; what it was is kept beside it in the state "
+    "directory\n"
     "       skipalignd -c FILE --check [--json]  check the configuration, say every error, exit 0 or 78\n"
     "       skipalignd --example                 print a commented configuration file\n"
     "       skipalignd --keys [--json]           print every configuration key with type, range, default and "
     "help\n"
     "       skipalignd --version | --help\n";
-
-/* What only the stage behind the file can tell: whether its templates are there. */
-static int check_templates(const char *path, const struct conf *conf, struct conf_errors *reterrors)
-{
-    struct err e;
-    size_t size;
-    FILE *f = open_memstream(&reterrors->text, &size);
-    if (f == NULL)
-        return -ENOMEM;
-    for (uint32_t i = 0; i < conf->n_streams; i++) {
-        const struct conf_stream *s = &conf->streams[i];
-        if (template_check_name(s->template_name, conf->templates, conf->n_templates, &e) == 0)
-            continue;
-        reterrors->n++;
-        fprintf(f, "%s: streams[%u].template: %s\n", path, i, e.text);
-    }
-    if (fclose(f) != 0)
-        return -ENOMEM;
-    if (reterrors->n > 0)
-        return ERR_CONFIG;
-    conf_errors_fini(reterrors);
-    return 0;
-}
-
-static int load(const char *path, struct conf **ret, struct conf_errors *reterrors)
-{
-    struct conf *conf = NULL;
-    int rc = conf_load(path, &conf, reterrors);
-    if (rc == 0)
-        rc = check_templates(path, conf, reterrors);
-    if (rc == 0)
-        *ret = conf;
-    else
-        conf_free(conf);
-    return rc;
-}
 
 /* One line of the log for each error of a file, so that the journal has them as errors. */
 static void log_errors(const char *text)
@@ -78,11 +50,24 @@ static void raise_file_limit(void)
 
 int main(int argc, char **argv)
 {
-    enum { OPT_CHECK = 256, OPT_STATE, OPT_EXAMPLE, OPT_KEYS, OPT_JSON, OPT_VERSION };
+    enum {
+        OPT_CHECK = 256,
+        OPT_STATE,
+        OPT_STANDBY,
+        OPT_RELOAD,
+        OPT_FORGET,
+        OPT_EXAMPLE,
+        OPT_KEYS,
+        OPT_JSON,
+        OPT_VERSION
+    };
     static const struct option options[] = {
         {"config", required_argument, NULL, 'c'},
         {"check", no_argument, NULL, OPT_CHECK},
         {"state", required_argument, NULL, OPT_STATE},
+        {"standby", no_argument, NULL, OPT_STANDBY},
+        {"reload", no_argument, NULL, OPT_RELOAD},
+        {"forget", required_argument, NULL, OPT_FORGET},
         {"example", no_argument, NULL, OPT_EXAMPLE},
         {"keys", no_argument, NULL, OPT_KEYS},
         {"json", no_argument, NULL, OPT_JSON},
@@ -91,7 +76,8 @@ int main(int argc, char **argv)
         {"help", no_argument, NULL, 'h'},
         {0},
     };
-    const char *path = NULL, *state_dir = NULL;
+    const char *path = NULL, *forget[FORGET_MAX];
+    struct server_options how = {.forget = forget};
     bool check = false, example = false, keys = false, json = false;
     for (int c; (c = getopt_long(argc, argv, "c:h", options, NULL)) != -1;) {
         switch (c) {
@@ -102,7 +88,20 @@ int main(int argc, char **argv)
             check = true;
             break;
         case OPT_STATE:
-            state_dir = optarg;
+            how.state_dir = optarg;
+            break;
+        case OPT_STANDBY:
+            how.standby = true;
+            break;
+        case OPT_RELOAD:
+            how.reload = true;
+            break;
+        case OPT_FORGET:
+            if (how.n_forget == FORGET_MAX) {
+                fputs("skipalignd: --forget: too many at once\n", stderr);
+                return EXIT_FAILURE;
+            }
+            forget[how.n_forget++] = optarg;
             break;
         case OPT_EXAMPLE:
             example = true;
@@ -135,7 +134,7 @@ int main(int argc, char **argv)
 
     struct conf *conf = NULL;
     struct conf_errors errors = {0};
-    int rc = load(path, &conf, &errors);
+    int rc = draft_load(path, how.state_dir, &conf, &errors);
     if (rc == -ENOMEM) {
         fputs("skipalignd: out of memory\n", stderr);
         return EXIT_FAILURE;
@@ -153,19 +152,10 @@ int main(int argc, char **argv)
         conf_free(conf);
         return rc == 0 ? EXIT_SUCCESS : EXIT_CONFIG;
     }
-    if (state_dir != NULL) {
-        free(conf->state_dir);
-        conf->state_dir = strdup(state_dir);
-        if (conf->state_dir == NULL) {
-            conf_free(conf);
-            fputs("skipalignd: out of memory\n", stderr);
-            return EXIT_FAILURE;
-        }
-    }
     raise_file_limit();
     struct err err = {""};
     int signal_fd = signals_open(&err);
-    rc = signal_fd < 0 ? signal_fd : server_run(conf, signal_fd, &err);
+    rc = signal_fd < 0 ? signal_fd : server_run(conf, &how, signal_fd, &err);
     if (rc != 0)
         log_error("%s", err.text);
     else

@@ -4,17 +4,17 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "control/control.h"
-#include "corpus/corpus.h"
+#include "control/recall.h"
 #include "corpus/reader.h"
 #include "feed/feed.h"
 #include "service/notify.h"
 #include "service/signals.h"
 #include "stream/kitchen.h"
-#include "stream/recipe.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -23,24 +23,62 @@
 
 #define DRAIN_TIMEOUT_MS 60000
 #define READY_POLL_MS 20
+#define STANDBY_POLL_MS 100
 
 struct server {
-    const struct conf *conf;
+    const struct server_options *options;
+    struct conf *conf; /* as the file has it: what cannot change while it runs is read here */
     int signal_fd, lock_fd;
+    struct roster roster;
     struct reader *reader;
     struct workers *workers;
-    struct corpus **corpora;       /* [conf->n_corpora] */
-    struct tokenizer **tokenizers; /* [conf->n_streams]; the same one several times where streams share it */
-    struct recipe **recipes;       /* [conf->n_streams] */
     struct feed *feed;
     struct control *control;
     struct control_context context;
 };
 
-/* One daemon a state directory: the lock goes with its holder, however that one ends. */
+/* ---- the lock ---- */
+
+static bool stop_asked(const struct server *s)
+{
+    int signal = signals_read(s->signal_fd);
+    if (signal != 0)
+        log_info("%s: stopping before everything was ready", strsignal(signal));
+    return signal != 0;
+}
+
+static void read_holder(const struct server *s, char pid[32])
+{
+    const ssize_t n = pread(s->lock_fd, pid, 31, 0);
+    pid[n > 0 ? n : 0] = '\0';
+    pid[strcspn(pid, "\n")] = '\0';
+    if (pid[0] == '\0')
+        (void)strcpy(pid, "unknown");
+}
+
+/* Until the one that holds the lock is gone: it goes with its holder, however that one ends. */
+static int stand_by(struct server *s, const char *path, struct err *reterr)
+{
+    char pid[32];
+    struct pollfd signals = {.fd = s->signal_fd, .events = POLLIN};
+    read_holder(s, pid);
+    log_info("standing by: state_dir %s is served by another skipalignd (pid %s)", s->conf->state_dir, pid);
+    while (flock(s->lock_fd, LOCK_EX | LOCK_NB) != 0) {
+        if (errno != EWOULDBLOCK && errno != EINTR)
+            return err_sys(reterr, -errno, "state_dir: %s: cannot be locked", path);
+        notify_status("standing by: %s is served by pid %s", s->conf->state_dir, pid);
+        notify_extend(30);
+        if (poll(&signals, 1, STANDBY_POLL_MS) > 0 && stop_asked(s))
+            return ERR_CANCELLED;
+    }
+    log_info("state_dir %s is free: taking over", s->conf->state_dir);
+    return 0;
+}
+
+/* One daemon a state directory. */
 static int lock_state_dir(struct server *s, struct err *reterr)
 {
-    char path[PATH_MAX], pid[32] = "";
+    char path[PATH_MAX], pid[32];
     int rc = file_make_dir(s->conf->state_dir, reterr);
     if (rc != 0)
         return err_wrap(reterr, rc, "state_dir");
@@ -53,13 +91,15 @@ static int lock_state_dir(struct server *s, struct err *reterr)
         if (rc != -EWOULDBLOCK)
             return err_sys(reterr, rc, "state_dir: %s: cannot be locked; is it on a file system with locks?",
                            path);
-        if (pread(s->lock_fd, pid, sizeof pid - 1, 0) < 0)
-            pid[0] = '\0';
-        pid[strcspn(pid, "\n")] = '\0';
-        return err_set(reterr, rc,
-                       "state_dir %s is in use by another skipalignd (pid %s); stop that one, or give "
-                       "this one a state_dir of its own",
-                       s->conf->state_dir, pid[0] != '\0' ? pid : "unknown");
+        read_holder(s, pid);
+        if (!s->options->standby)
+            return err_set(
+                reterr, rc,
+                "state_dir %s is in use by another skipalignd (pid %s); stop that one, give this one a "
+                "state_dir of its own, or start it with --standby, and it takes over when that one ends",
+                s->conf->state_dir, pid);
+        if ((rc = stand_by(s, path, reterr)) != 0)
+            return rc;
     }
     int n = snprintf(pid, sizeof pid, "%ld\n", (long)getpid());
     ssize_t written = ftruncate(s->lock_fd, 0) == 0 ? pwrite(s->lock_fd, pid, (size_t)n, 0) : -1;
@@ -68,93 +108,86 @@ static int lock_state_dir(struct server *s, struct err *reterr)
     return 0;
 }
 
-static bool stop_asked(const struct server *s)
-{
-    int signal = signals_read(s->signal_fd);
-    if (signal != 0)
-        log_info("%s: stopping before everything was ready", strsignal(signal));
-    return signal != 0;
-}
+/* ---- what is to be served ---- */
 
-struct indexing {
+struct opening {
     struct server *server;
-    const char *name;
     uint64_t told_ns;
 };
 
-static int tell_indexing(void *arg, uint64_t done, uint64_t all)
+static int tell_opening(void *arg, const char *what, uint64_t done, uint64_t all)
 {
-    struct indexing *i = arg;
-    if (clock_ns() - i->told_ns > NS_PER_S) {
-        i->told_ns = clock_ns();
-        notify_status("indexing corpus '%s': %llu of %llu MB", i->name, (unsigned long long)done / 1000000,
+    struct opening *o = arg;
+    if (clock_ns() - o->told_ns > NS_PER_S) {
+        o->told_ns = clock_ns();
+        notify_status("%s: %llu of %llu MB", what, (unsigned long long)done / 1000000,
                       (unsigned long long)all / 1000000);
         notify_extend(30);
     }
-    return stop_asked(i->server);
+    return stop_asked(o->server);
 }
 
-static int open_corpora(struct server *s, struct err *reterr)
+static void log_corpora(const struct server *s, uint64_t start_ns)
 {
-    const struct conf *conf = s->conf;
-    for (uint32_t c = 0; c < conf->n_corpora; c++) {
-        struct indexing progress = {s, conf->corpora[c].name, 0};
-        uint64_t start = clock_ns();
-        int rc = corpus_open(&conf->corpora[c], conf->state_dir, conf->io, tell_indexing, &progress,
-                             &s->corpora[c], reterr);
-        if (rc != 0)
-            return rc;
-        const struct corpus *corpus = s->corpora[c];
-        log_info("corpus '%s': %llu records in %u files, %.1f MB, format %s, index %s in %.0f ms",
-                 conf->corpora[c].name, (unsigned long long)corpus_records(corpus), corpus_files(corpus),
-                 (double)corpus_bytes(corpus) / 1e6, corpus_format_names[corpus_format(corpus)],
-                 corpus_scanned(corpus) ? "made" : "found", (double)(clock_ns() - start) / 1e6);
+    const struct conf *conf = s->roster.running;
+    char news[512];
+    for (uint32_t i = 0; i < conf->n_corpora; i++) {
+        const struct corpus *c = stock_find_corpus(s->roster.stock, &conf->corpora[i]);
+        if (c == NULL)
+            continue;
+        log_info("corpus '%s': %llu records in %u files, %.1f MB, format %s, index %s", conf->corpora[i].name,
+                 (unsigned long long)corpus_records(c), corpus_files(c), (double)corpus_bytes(c) / 1e6,
+                 corpus_format_names[corpus_format(c)], corpus_scanned(c) ? "made" : "found");
+        if (corpus_news(c, news, sizeof news))
+            log_warn(
+                "corpus '%s': %s; it is served as it was, until a `skipalignctl reload` takes what is new",
+                conf->corpora[i].name, news);
     }
-    return 0;
+    log_info("%u corpora opened in %.0f ms", conf->n_corpora, (double)(clock_ns() - start_ns) / 1e6);
 }
 
-static bool same_tokenizer(const struct conf_stream *a, const struct conf_stream *b)
+static int recall(struct server *s, struct err *reterr)
 {
-    if (strcmp(a->tokenizer, b->tokenizer) != 0 || a->n_special_tokens != b->n_special_tokens)
-        return false;
-    for (uint32_t i = 0; i < a->n_special_tokens; i++)
-        if (a->special_tokens[i].id != b->special_tokens[i].id ||
-            strcmp(a->special_tokens[i].piece, b->special_tokens[i].piece) != 0)
-            return false;
-    return true;
+    const uint64_t start_ns = clock_ns();
+    struct opening opening = {.server = s};
+    const struct stock_progress progress = {tell_opening, &opening};
+    const struct recall_options options = {.reload = s->options->reload,
+                                           .forget = s->options->forget,
+                                           .n_forget = s->options->n_forget,
+                                           .progress = &progress};
+    s->roster.file = conf_ref(s->conf);
+    s->roster.running = conf_ref(s->conf);
+    s->roster.state_dir = s->options->state_dir;
+    s->roster.stock = stock_new(s->conf->state_dir, s->conf->io);
+    if (s->roster.stock == NULL)
+        return err_sys(reterr, -ENOMEM, "starting");
+    int rc = recall_streams(&s->roster, &options, reterr);
+    if (rc == 0)
+        log_corpora(s, start_ns);
+    return rc;
 }
 
-static int load_tokenizer(struct server *s, uint32_t stream, struct err *reterr)
-{
-    const struct conf_stream *conf = &s->conf->streams[stream];
-    for (uint32_t i = 0; i < stream; i++)
-        if (same_tokenizer(&s->conf->streams[i], conf)) {
-            s->tokenizers[stream] = tokenizer_ref(s->tokenizers[i]);
-            return 0;
-        }
-    int rc = tokenizer_load(conf->tokenizer, conf->special_tokens, conf->n_special_tokens,
-                            &s->tokenizers[stream], reterr);
-    return rc == 0 ? 0 : err_wrap(reterr, rc, "stream '%s'", conf->name);
-}
+/* ---- threads ---- */
 
-static int make_recipes(struct server *s, struct err *reterr)
+static int start_feed(struct server *s, struct err *reterr)
 {
-    const struct conf *conf = s->conf;
-    for (uint32_t i = 0; i < conf->n_streams; i++) {
-        const struct conf_stream *stream = &conf->streams[i];
-        struct corpus **corpora = calloc(stream->n_corpora, sizeof corpora[0]);
-        if (corpora == NULL)
-            return err_sys(reterr, -ENOMEM, "stream '%s'", stream->name);
-        for (uint32_t c = 0; c < stream->n_corpora; c++)
-            corpora[c] = s->corpora[conf_find_corpus(conf, stream->corpora[c].corpus) - conf->corpora];
-        int rc = load_tokenizer(s, i, reterr);
-        if (rc == 0)
-            rc = recipe_new(conf, stream, corpora, s->tokenizers[i], &s->recipes[i], reterr);
-        free(corpora);
-        if (rc != 0)
-            return rc;
-    }
-    return 0;
+    const struct roster *r = &s->roster;
+    struct stream_setup *streams = calloc((size_t)r->n_streams + 1, sizeof streams[0]);
+    if (streams == NULL)
+        return err_sys(reterr, -ENOMEM, "starting");
+    for (uint32_t i = 0; i < r->n_streams; i++)
+        streams[i] = (struct stream_setup){r->streams[i]->name, r->streams[i]->generations, r->streams[i]->n};
+    const struct feed_setup setup = {.listen = s->conf->feed_listen,
+                                     .subscribe = s->conf->feed_subscribe,
+                                     .memory = (uint64_t)s->conf->memory,
+                                     .state_dir = s->conf->state_dir,
+                                     .workers = s->workers,
+                                     .reader = s->reader,
+                                     .streams = streams,
+                                     .n_streams = r->n_streams};
+    int rc = feed_start(&setup, &s->feed, reterr);
+    free(streams);
+    return rc;
 }
 
 static void *scratch_new(void)
@@ -182,29 +215,7 @@ static int start_threads(struct server *s, struct err *reterr)
     rc = workers_start((uint32_t)conf->workers, scratch_new, scratch_free, &s->workers, reterr);
     if (rc != 0)
         return rc;
-    struct generation_setup *generations = calloc(conf->n_streams, sizeof *generations);
-    struct stream_setup *streams = calloc(conf->n_streams, sizeof *streams);
-    if (generations == NULL || streams == NULL) {
-        free(generations);
-        free(streams);
-        return err_sys(reterr, -ENOMEM, "starting");
-    }
-    for (uint32_t i = 0; i < conf->n_streams; i++) {
-        generations[i] = (struct generation_setup){.number = 1, .recipe = s->recipes[i]};
-        streams[i] = (struct stream_setup){conf->streams[i].name, &generations[i], 1};
-    }
-    const struct feed_setup setup = {.listen = conf->feed_listen,
-                                     .subscribe = conf->feed_subscribe,
-                                     .memory = (uint64_t)conf->memory,
-                                     .state_dir = conf->state_dir,
-                                     .workers = s->workers,
-                                     .reader = s->reader,
-                                     .streams = streams,
-                                     .n_streams = conf->n_streams};
-    rc = feed_start(&setup, &s->feed, reterr);
-    free(generations);
-    free(streams);
-    if (rc != 0)
+    if ((rc = start_feed(s, reterr)) != 0)
         return rc;
     s->context.feed = s->feed;
     s->context.workers = s->workers;
@@ -255,9 +266,7 @@ static int start_and_serve(struct server *s, struct err *reterr)
     s->context.start_ns = start;
     int rc = lock_state_dir(s, reterr);
     if (rc == 0)
-        rc = open_corpora(s, reterr);
-    if (rc == 0)
-        rc = make_recipes(s, reterr);
+        rc = recall(s, reterr);
     if (rc == 0)
         rc = start_threads(s, reterr);
     if (rc != 0)
@@ -265,11 +274,11 @@ static int start_and_serve(struct server *s, struct err *reterr)
     notify_status("making the first batch of each stream");
     if ((rc = serve(s, true, reterr)) != 0)
         return rc;
-    log_info("ready: %u stream%s, %lld workers, %.0f ms after the start", s->conf->n_streams,
-             s->conf->n_streams == 1 ? "" : "s", (long long)s->conf->workers,
+    log_info("ready: %u stream%s, %lld workers, %.0f ms after the start", s->roster.n_streams,
+             s->roster.n_streams == 1 ? "" : "s", (long long)s->conf->workers,
              (double)(clock_ns() - start) / 1e6);
     notify_ready();
-    notify_status("serving %u stream%s", s->conf->n_streams, s->conf->n_streams == 1 ? "" : "s");
+    notify_status("serving %u stream%s", s->roster.n_streams, s->roster.n_streams == 1 ? "" : "s");
     return serve(s, false, reterr);
 }
 
@@ -280,34 +289,16 @@ static void stop(struct server *s)
     feed_stop(s->feed);
     workers_stop(s->workers);
     reader_stop(s->reader);
-    for (uint32_t i = 0; i < s->conf->n_streams; i++) {
-        recipe_unref(s->recipes[i]);
-        tokenizer_unref(s->tokenizers[i]);
-    }
-    for (uint32_t c = 0; c < s->conf->n_corpora; c++)
-        corpus_close(s->corpora[c]);
+    roster_fini(&s->roster);
     if (s->lock_fd >= 0)
         (void)close(s->lock_fd);
 }
 
-int server_run(const struct conf *conf, int signal_fd, struct err *reterr)
+int server_run(struct conf *conf, const struct server_options *options, int signal_fd, struct err *reterr)
 {
-    struct server s = {.conf = conf, .signal_fd = signal_fd, .lock_fd = -1};
-    s.corpora = calloc(conf->n_corpora, sizeof s.corpora[0]);
-    s.tokenizers = calloc(conf->n_streams, sizeof s.tokenizers[0]);
-    s.recipes = calloc(conf->n_streams, sizeof s.recipes[0]);
-    int rc;
-    if (s.corpora == NULL || s.tokenizers == NULL || s.recipes == NULL) {
-        rc = err_sys(reterr, -ENOMEM, "starting");
-    } else {
-        s.context.conf = conf;
-        s.context.corpora = s.corpora;
-        s.context.n_corpora = conf->n_corpora;
-        rc = start_and_serve(&s, reterr);
-        stop(&s);
-    }
-    free(s.corpora);
-    free(s.tokenizers);
-    free(s.recipes);
+    struct server s = {.options = options, .conf = conf, .signal_fd = signal_fd, .lock_fd = -1};
+    s.context.roster = &s.roster;
+    int rc = start_and_serve(&s, reterr);
+    stop(&s);
     return rc == ERR_CANCELLED ? 0 : rc; /* cancelled: we were asked to stop */
 }

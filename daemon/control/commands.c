@@ -18,6 +18,33 @@ static void command_stop(struct request *q);
         .name = "stream", .type = ARGUMENT_TEXT, .required = true, .help = "name of a stream" \
     }
 
+#define WHO_ARGUMENT                                                                              \
+    {                                                                                             \
+        .name = "who", .type = ARGUMENT_TEXT, .max = 128, .help = "who wants it, for the history" \
+    }
+#define DRY_RUN_ARGUMENT                                                                        \
+    {                                                                                           \
+        .name = "dry_run", .type = ARGUMENT_BOOL, .help = "prepare and say, but change nothing" \
+    }
+#define AT_ARGUMENT                                                                                   \
+    {                                                                                                 \
+        .name = "at", .type = ARGUMENT_UINT, .dflt = STREAM_UNKNOWN, .max = INT64_MAX,                \
+        .help = "first step that it is for; not given: the first one that nobody has received any of" \
+    }
+#define PROGRESS_ARGUMENT                                                                            \
+    {                                                                                                \
+        .name = "progress", .type = ARGUMENT_BOOL, .help = "messages about it come before the reply" \
+    }
+#define KIND_ARGUMENT                                                                                 \
+    {                                                                                                 \
+        .name = "kind", .type = ARGUMENT_TEXT, .required = true, .help = "corpus, stream or template" \
+    }
+#define NAME_ARGUMENT                                                               \
+    {                                                                               \
+        .name = "name", .type = ARGUMENT_TEXT, .required = true, .help = "its name" \
+    }
+#define EDITS_MAX 1024 /* texts; a request is full before it has many */
+
 static const struct command commands[] = {
     {
         .name = "status",
@@ -74,6 +101,102 @@ static const struct command commands[] = {
         .name = "config",
         .help = "the running configuration, defaults filled in",
         .run = command_config,
+    },
+    {
+        .name = "history",
+        .help = "generations of a stream: what it was, from which step on, by whom",
+        .arguments = {STREAM_ARGUMENT},
+        .run = command_history,
+    },
+    {
+        .name = "diff",
+        .help = "what a reload would change",
+        .run = command_diff,
+    },
+    {
+        .name = "set",
+        .access = ACCESS_WRITE,
+        .help = "change keys of the running configuration",
+        .arguments = {{.name = "edits",
+                       .type = ARGUMENT_LIST,
+                       .required = true,
+                       .min = 2,
+                       .max = EDITS_MAX,
+                       .help = "NAME, VALUE, NAME, VALUE, ...; values as in the file"},
+                      WHO_ARGUMENT,
+                      DRY_RUN_ARGUMENT,
+                      AT_ARGUMENT,
+                      PROGRESS_ARGUMENT},
+        .run = command_set,
+    },
+    {
+        .name = "add",
+        .access = ACCESS_WRITE,
+        .help = "a corpus, a stream or a template more",
+        .arguments = {KIND_ARGUMENT,
+                      NAME_ARGUMENT,
+                      {.name = "edits",
+                       .type = ARGUMENT_LIST,
+                       .max = EDITS_MAX,
+                       .help = "KEY, VALUE, KEY, VALUE, ...: of it, as in the file"},
+                      WHO_ARGUMENT,
+                      DRY_RUN_ARGUMENT,
+                      AT_ARGUMENT,
+                      PROGRESS_ARGUMENT},
+        .run = command_add,
+    },
+    {
+        .name = "remove",
+        .access = ACCESS_WRITE,
+        .help = "a corpus, a stream or a template less",
+        .arguments = {KIND_ARGUMENT, NAME_ARGUMENT, WHO_ARGUMENT, DRY_RUN_ARGUMENT, AT_ARGUMENT,
+                      PROGRESS_ARGUMENT},
+        .run = command_remove,
+    },
+    {
+        .name = "reload",
+        .access = ACCESS_WRITE,
+        .help = "take the configuration file as it is now, and what is new in corpora and models",
+        .arguments = {WHO_ARGUMENT, DRY_RUN_ARGUMENT, AT_ARGUMENT, PROGRESS_ARGUMENT},
+        .run = command_reload,
+    },
+    {
+        .name = "revert",
+        .access = ACCESS_WRITE,
+        .help = "make a stream what it was in an older generation",
+        .arguments = {STREAM_ARGUMENT,
+                      {.name = "generation",
+                       .type = ARGUMENT_UINT,
+                       .required = true,
+                       .min = 1,
+                       .max = UINT32_MAX,
+                       .help = "which"},
+                      WHO_ARGUMENT,
+                      DRY_RUN_ARGUMENT,
+                      AT_ARGUMENT,
+                      PROGRESS_ARGUMENT},
+        .run = command_revert,
+    },
+    {
+        .name = "cancel",
+        .access = ACCESS_WRITE,
+        .help = "give up the change that is being prepared, whoever began it",
+        .arguments = {WHO_ARGUMENT},
+        .run = command_cancel,
+    },
+    {
+        .name = "pause",
+        .access = ACCESS_WRITE,
+        .help = "send and make nothing of a stream until it is resumed, or the daemon starts anew",
+        .arguments = {STREAM_ARGUMENT, WHO_ARGUMENT},
+        .run = command_pause,
+    },
+    {
+        .name = "resume",
+        .access = ACCESS_WRITE,
+        .help = "let a paused stream go on",
+        .arguments = {STREAM_ARGUMENT, WHO_ARGUMENT},
+        .run = command_resume,
     },
     {
         .name = "commands",
@@ -347,7 +470,7 @@ void request_run(struct request *q, const struct control_context *context, const
 
 const struct conf_stream *request_stream(struct request *q, unsigned argument)
 {
-    const struct conf *conf = q->context->conf;
+    const struct conf *conf = q->context->roster->running;
     const char *name = q->arguments[argument].text, *near = NULL;
     for (uint32_t i = 0; i < conf->n_streams; i++)
         if (strcmp(conf->streams[i].name, name) == 0)

@@ -88,5 +88,15 @@ void command_preview(struct request *q);
 void command_config(struct request *q);
 void command_tail(struct request *q);
 void command_quarantine(struct request *q);
+void command_history(struct request *q);
+void command_set(struct request *q);
+void command_add(struct request *q);
+void command_remove(struct request *q);
+void command_reload(struct request *q);
+void command_diff(struct request *q);
+void command_revert(struct request *q);
+void command_cancel(struct request *q);
+void command_pause(struct request *q);
+void command_resume(struct request *q);
 
 #endif

@@ -19,6 +19,7 @@
 #define WAITING_MAX 8 /* requests that wait for a step at one time; one more place is kept for a change */
 #define AGAIN_MS 10   /* how often those look */
 #define LINGER_MS 1000
+#define LOG_BURST 20
 
 /* Where a reply goes: a ROUTER puts the peer's name before each message, a REQ an empty frame after it. */
 struct envelope {
@@ -38,6 +39,7 @@ struct control {
     struct waiting *waiting[WAITING_MAX + 1];
     uint32_t n_waiting;
     enum control_event asked; /* CONTROL_TIMEOUT: nothing */
+    struct log_gate refusals;
 };
 
 /* ---- opening ---- */
@@ -109,7 +111,7 @@ static int open_socket(struct control *c, struct err *reterr)
 
 int control_open(const struct control_context *context, struct control **ret, struct err *reterr)
 {
-    const char *endpoint = context->conf->control_listen;
+    const char *endpoint = context->roster->running->control_listen;
     struct control *c = calloc(1, sizeof *c);
     if (c == NULL)
         return err_set(reterr, -ENOMEM, "control: no memory");
@@ -141,12 +143,27 @@ static bool send_message(struct control *c, struct envelope *to, const msgpack_s
     return zmq_send(c->socket, message->data, message->size, ZMQ_DONTWAIT) >= 0;
 }
 
+/* What was to be changed and was not: whoever looks for it later finds it. */
+static void log_refusal(struct control *c, const struct request *q)
+{
+    const struct token_cursor reply = {q->reply.buf.data, q->reply.buf.data + q->reply.buf.size};
+    const struct token code = ctl_get_text(reply, "code"), text = ctl_get_text(reply, "error");
+    const char *end = memchr(text.data, '\n', text.size);
+    uint32_t held;
+    char more[LOG_HELD];
+    if (log_gate_pass(&c->refusals, LOG_BURST, &held))
+        log_info("control: '%s' refused (%.*s): %.*s%s", q->command->name, (int)code.size, code.data,
+                 (int)(end != NULL ? (size_t)(end - text.data) : text.size), text.data, log_held(held, more));
+}
+
 /* A peer that is gone or does not read loses its reply and nothing else: a ROUTER drops what it cannot
  * deliver. */
 static void send_reply(struct control *c, struct envelope *to, struct request *q)
 {
     if (request_seal(q) == 0)
         (void)send_message(c, to, &q->reply.buf);
+    if (q->failed && q->command != NULL && q->command->access == ACCESS_WRITE)
+        log_refusal(c, q);
     if (q->then != CONTROL_TIMEOUT)
         c->asked = q->then;
     request_fini(q);

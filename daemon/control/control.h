@@ -10,8 +10,7 @@
 
 #include "base/err.h"
 #include "base/workers.h"
-#include "config/conf.h"
-#include "corpus/corpus.h"
+#include "control/roster.h"
 #include "corpus/reader.h"
 #include "feed/feed.h"
 
@@ -19,20 +18,18 @@
 
 /* What commands look at; all borrowed until control_close. */
 struct control_context {
-    const struct conf *conf;
+    struct roster *roster; /* what is served; commands change it */
     struct feed *feed;
     struct workers *workers;
     struct reader *reader;
-    enum io_kind io; /* what the reader became */
-    struct corpus *const *corpora;
-    uint32_t n_corpora;
+    enum io_kind io;   /* what the reader became */
     uint64_t start_ns; /* clock_ns, of the daemon's start */
 };
 
 struct control;
 
-/* control_open - binds conf->control_listen; with "" there is nobody to serve, and control_wait only waits.
- * context:  borrowed, and read at each request: it may be completed until the first control_wait.
+/* control_open - binds control.listen of what is running; with "" there is nobody to serve, and control_wait
+ * only waits. context:  borrowed, and read at each request: it may be completed until the first control_wait.
  * Errors:   the folder does not exist, another daemon answers there, something that is no socket is in the
  * way, not an endpoint; each says what to do. A socket that a killed daemon left behind is replaced. */
 int control_open(const struct control_context *context, struct control **ret, struct err *reterr);

@@ -29,9 +29,10 @@ static const char *const role_names[ROLE__COUNT] = {"system", "user", "assistant
 
 struct preview {
     struct feed *feed;
-    const char *name;
+    char name[MSG_NAME_MAX + 1];
     uint64_t number, deadline_ns;
     struct step *step;
+    bool removed; /* the stream, meanwhile */
     struct {
         enum step_state state;
         uint64_t steps, known;
@@ -46,15 +47,20 @@ static void look(struct feed *f, void *arg)
     struct preview *p = arg;
     struct supply *supply = feed_supply(f);
     struct stream *st = supply_find(supply, p->name);
-    if (p->step == NULL)
-        p->step = supply_step(supply, st, p->number);
-    if (p->step == NULL)
+    if (st == NULL) {
+        p->removed = true;
+        return;
+    }
+    struct step *step = supply_step(supply, st, p->number); /* a change may have made it another one */
+    supply_step_unref(supply, p->step);
+    p->step = step;
+    if (step == NULL)
         return;
     p->seen.state = p->step->state;
     p->seen.steps = stream_steps(st);
     p->seen.known = stream_known_steps(st);
-    if (stream_failure(st) != NULL)
-        (void)snprintf(p->seen.failure, sizeof p->seen.failure, "%s", stream_failure(st));
+    if (p->step->state == STEP_FAILED)
+        (void)snprintf(p->seen.failure, sizeof p->seen.failure, "%s", step_failure(p->step));
 }
 
 static void give_back(struct feed *f, void *arg)
@@ -230,13 +236,14 @@ static void put_row(struct request *q, const struct step *step, uint64_t row, ui
     ctl_put_end(w);
 }
 
-static void put_batch(struct request *q, const struct conf_stream *c, const struct step *step)
+static void put_batch(struct request *q, const struct step *step)
 {
     struct ctl_writer *w = &q->reply;
+    const struct conf_stream *c = step->recipe->conf;
     const uint64_t rank = q->arguments[ARG_RANK].number, world = q->arguments[ARG_WORLD].number;
     const uint64_t n_rows = (uint64_t)c->global_batch / world, first = q->arguments[ARG_ROW].number;
     ctl_put_text(w, "stream", c->name);
-    ctl_put_uint(w, "generation", 1);
+    ctl_put_uint(w, "generation", step->generation);
     ctl_put_uint(w, "step", step->number);
     ctl_put_uint(w, "epoch", step->epoch);
     ctl_put_uint(w, "world", world);
@@ -253,39 +260,7 @@ static void put_batch(struct request *q, const struct conf_stream *c, const stru
     ctl_put_end(w);
 }
 
-static void preview_drop(struct request *q)
-{
-    struct preview *p = q->waiting;
-    if (p->step != NULL)
-        feed_call(p->feed, give_back, p);
-    free(p);
-}
-
-static bool preview_again(struct request *q)
-{
-    struct preview *p = q->waiting;
-    feed_call(p->feed, look, p);
-    if (p->step != NULL && p->seen.state == STEP_PENDING && clock_ns() < p->deadline_ns)
-        return false;
-    if (p->step == NULL)
-        q->reply.rc = -ENOMEM;
-    else if (p->seen.state == STEP_READY)
-        put_batch(q, request_stream(q, ARG_STREAM), p->step);
-    else if (p->seen.state == STEP_END)
-        request_fail(q, "step-past-end",
-                     "stream '%s' has %" PRIu64 " steps, counted from 0; there is no step %" PRIu64, p->name,
-                     p->seen.steps, p->number);
-    else if (p->seen.state == STEP_FAILED)
-        request_fail(q, "stream-failed", "stream '%s' cannot go on: %s", p->name, p->seen.failure);
-    else
-        request_fail(q, "timeout",
-                     "step %" PRIu64 " of stream '%s' was not made in %d s; %" PRIu64
-                     " steps are known so far, and one far ahead needs all before it",
-                     p->number, p->name, PATIENCE_S, p->seen.known);
-    preview_drop(q);
-    return true;
-}
-
+/* As the generation is that the step belongs to. */
 static bool check_place(struct request *q, const struct conf_stream *c)
 {
     const uint64_t world = q->arguments[ARG_WORLD].number, rows = (uint64_t)c->global_batch;
@@ -294,11 +269,6 @@ static bool check_place(struct request *q, const struct conf_stream *c)
                      "world %" PRIu64 " does not divide the global batch of %" PRIu64
                      " rows of stream '%s'; choose one that does",
                      world, rows, c->name);
-        return false;
-    }
-    if (q->arguments[ARG_RANK].number >= world) {
-        request_fail(q, "bad-argument", "rank %" PRIu64 ": ranks of world %" PRIu64 " are 0 to %" PRIu64,
-                     q->arguments[ARG_RANK].number, world, world - 1);
         return false;
     }
     if (q->arguments[ARG_ROW].number >= rows / world) {
@@ -317,20 +287,63 @@ static bool check_place(struct request *q, const struct conf_stream *c)
     return true;
 }
 
+static void preview_drop(struct request *q)
+{
+    struct preview *p = q->waiting;
+    if (p->step != NULL)
+        feed_call(p->feed, give_back, p);
+    free(p);
+}
+
+static bool preview_again(struct request *q)
+{
+    struct preview *p = q->waiting;
+    feed_call(p->feed, look, p);
+    if (p->step != NULL && !p->removed && p->seen.state == STEP_PENDING && clock_ns() < p->deadline_ns)
+        return false;
+    if (p->removed)
+        request_fail(q, "unknown-stream", "stream '%s' has been removed meanwhile", p->name);
+    else if (p->step == NULL)
+        q->reply.rc = -ENOMEM;
+    else if (p->seen.state == STEP_READY && check_place(q, p->step->recipe->conf))
+        put_batch(q, p->step);
+    else if (p->seen.state == STEP_READY)
+        ; /* there is no such place in it: that has been said */
+    else if (p->seen.state == STEP_END)
+        request_fail(q, "step-past-end",
+                     "stream '%s' has %" PRIu64 " steps, counted from 0; there is no step %" PRIu64, p->name,
+                     p->seen.steps, p->number);
+    else if (p->seen.state == STEP_FAILED)
+        request_fail(q, "stream-failed", "stream '%s' cannot go on: %s", p->name, p->seen.failure);
+    else
+        request_fail(q, "timeout",
+                     "step %" PRIu64 " of stream '%s' was not made in %d s; %" PRIu64
+                     " steps are known so far, and one far ahead needs all before it",
+                     p->number, p->name, PATIENCE_S, p->seen.known);
+    preview_drop(q);
+    return true;
+}
+
 void command_preview(struct request *q)
 {
     const struct conf_stream *c = request_stream(q, ARG_STREAM);
-    if (c == NULL || !check_place(q, c))
+    if (c == NULL)
         return;
+    if (q->arguments[ARG_RANK].number >= q->arguments[ARG_WORLD].number) {
+        request_fail(q, "bad-argument", "rank %" PRIu64 ": ranks of world %" PRIu64 " are 0 to %" PRIu64,
+                     q->arguments[ARG_RANK].number, q->arguments[ARG_WORLD].number,
+                     q->arguments[ARG_WORLD].number - 1);
+        return;
+    }
     struct preview *p = malloc(sizeof *p);
     if (p == NULL) {
         q->reply.rc = -ENOMEM;
         return;
     }
     *p = (struct preview){.feed = q->context->feed,
-                          .name = c->name,
                           .number = q->arguments[ARG_STEP].number,
                           .deadline_ns = clock_ns() + PATIENCE_S * NS_PER_S};
+    (void)snprintf(p->name, sizeof p->name, "%s", c->name);
     q->waiting = p;
     if (preview_again(q))
         return;

@@ -129,5 +129,5 @@ static void put_group(struct ctl_writer *w, const struct key *keys, const char *
 
 void command_config(struct request *q)
 {
-    put_group(&q->reply, schema_keys, (const char *)q->context->conf);
+    put_group(&q->reply, schema_keys, (const char *)q->context->roster->running);
 }

@@ -12,7 +12,7 @@
 /* Who waits for whom, in the words that `waits_for` shows. */
 static const char *const wait_names[] = {
     [WAIT_NOTHING] = "nothing", [WAIT_CREDIT] = "credit", [WAIT_SOCKET] = "socket",
-    [WAIT_STEP] = "step",       [WAIT_END] = "end",
+    [WAIT_STEP] = "step",       [WAIT_END] = "end",       [WAIT_PAUSED] = "paused",
 };
 static const char *const door_names[] = {[DOOR_ROUTER] = "router", [DOOR_XPUB] = "xpub"};
 
@@ -92,18 +92,18 @@ static void put_server(struct ctl_writer *w, const struct control_context *x, co
     ctl_put_text(w, "version", SKIPALIGN_VERSION);
     ctl_put_uint(w, "pid", (uint64_t)getpid());
     ctl_put_real(w, "uptime_s", up_s);
-    ctl_put_text(w, "config", x->conf->path);
-    ctl_put_text(w, "state_dir", x->conf->state_dir);
-    ctl_put_text(w, "listen", x->conf->feed_listen);
-    ctl_put_text(w, "subscribe", x->conf->feed_subscribe);
-    ctl_put_text(w, "control", x->conf->control_listen);
+    ctl_put_text(w, "config", x->roster->running->path);
+    ctl_put_text(w, "state_dir", x->roster->running->state_dir);
+    ctl_put_text(w, "listen", x->roster->running->feed_listen);
+    ctl_put_text(w, "subscribe", x->roster->running->feed_subscribe);
+    ctl_put_text(w, "control", x->roster->running->control_listen);
     ctl_put_text(w, "io", io_kind_names[x->io]);
     ctl_put_uint(w, "workers", n_workers);
     ctl_put_real(w, "workers_busy", (double)workers_busy_ns(x->workers) / NS_PER_S / up_s / n_workers);
     ctl_put_end(w);
 
     ctl_put_map(w, "memory");
-    ctl_put_uint(w, "configured", (uint64_t)x->conf->memory);
+    ctl_put_uint(w, "configured", (uint64_t)x->roster->running->memory);
     ctl_put_uint(w, "windows", supply.memory_used);
     ctl_put_uint(w, "windows_max", supply.memory);
     ctl_put_uint(w, "windows_held", supply.windows_held);
@@ -131,11 +131,15 @@ static void put_server(struct ctl_writer *w, const struct control_context *x, co
     ctl_put_end(w);
 }
 
-static void put_corpora(struct ctl_writer *w, const struct control_context *x)
+/* On the main thread: looking for news is a look at each file's name. */
+static void put_corpora(struct ctl_writer *w, const struct roster *r)
 {
     ctl_put_list(w, "corpora");
-    for (uint32_t i = 0; i < x->n_corpora; i++) {
-        const struct corpus *c = x->corpora[i];
+    for (uint32_t i = 0; i < r->running->n_corpora; i++) {
+        const struct corpus *c = stock_find_corpus(r->stock, &r->running->corpora[i]);
+        char news[512];
+        if (c == NULL)
+            continue; /* it is of no stream, and a change that wanted it is being undone */
         ctl_put_map(w, NULL);
         ctl_put_text(w, "name", corpus_conf(c)->name);
         ctl_put_text(w, "format", corpus_format_names[corpus_format(c)]);
@@ -143,6 +147,7 @@ static void put_corpora(struct ctl_writer *w, const struct control_context *x)
         ctl_put_uint(w, "bytes", corpus_bytes(c));
         ctl_put_uint(w, "files", corpus_files(c));
         ctl_put_text(w, "first_file", corpus_path(c, 0));
+        ctl_put_text(w, "news", corpus_news(c, news, sizeof news) ? news : NULL);
         ctl_put_end(w);
     }
     ctl_put_end(w);
@@ -193,24 +198,39 @@ static void put_stream_counts(struct ctl_writer *w, const struct stream_counts *
     put_counts(w, "quarantined", unusable_names, n->unusable, USABLE + 1, UNUSABLE__COUNT);
 }
 
+/* Generations whose steps cannot be made again. */
+static void put_lost(struct ctl_writer *w, const struct roster_stream *s)
+{
+    ctl_put_list(w, "lost");
+    for (uint32_t i = 0; i < s->n; i++)
+        if (s->generations[i].recipe == NULL)
+            ctl_put_uint(w, NULL, s->generations[i].number);
+    ctl_put_end(w);
+}
+
 static void put_streams(struct ctl_writer *w, const struct control_context *x, const struct recent *recent)
 {
-    struct supply *supply = feed_supply(x->feed);
+    struct feed *f = x->feed;
+    struct supply *supply = feed_supply(f);
     ctl_put_list(w, "streams");
     for (struct stream *st = supply_next(supply, NULL); st != NULL; st = supply_next(supply, st)) {
         const struct recipe *r = stream_recipe(st);
         struct stream_counts counts;
+        struct generation_info newest;
         stream_get_counts(st, &counts);
+        stream_generation_at(st, UINT64_MAX, &newest);
         ctl_put_map(w, NULL);
-        ctl_put_text(w, "name", r->conf->name);
-        struct generation_info g;
-        stream_generation_at(st, UINT64_MAX, &g);
-        ctl_put_uint(w, "generation", g.number);
+        ctl_put_text(w, "name", stream_name(st));
+        ctl_put_uint(w, "generation", newest.number);
+        ctl_put_uint(w, "first_step", newest.first_step);
+        ctl_put_bool(w, "paused", feed_paused(f, st));
         ctl_put_text(w, "failure", stream_failure(st));
         put_unknown(w, "steps", stream_steps(st));
         ctl_put_uint(w, "steps_known", stream_known_steps(st));
         ctl_put_uint(w, "dropped_rows", stream_dropped(st));
-        ctl_put_uint(w, "epoch_slots", g.epoch_slots);
+        ctl_put_uint(w, "sent", stream_sent(st));
+        put_lost(w, roster_find(x->roster, stream_name(st)));
+        ctl_put_uint(w, "epoch_slots", newest.epoch_slots);
         put_stream_settings(w, r);
         ctl_put_map(w, "made");
         put_stream_counts(w, &counts);
@@ -237,6 +257,8 @@ static void put_consumers(struct ctl_writer *w, struct feed *f)
         ctl_put_text(w, "job", c[i].job);
         ctl_put_uint(w, "world", c[i].world);
         ctl_put_uint(w, "rank", c[i].rank);
+        ctl_put_uint(w, "generation", c[i].generation);
+        ctl_put_bool(w, "fixed_shape", c[i].fixed_shape);
         ctl_put_uint(w, "first_step", c[i].first_step);
         ctl_put_uint(w, "next_step", c[i].next_step);
         ctl_put_uint(w, "credit", c[i].credit);
@@ -257,7 +279,6 @@ static void put_all(struct feed *f, void *arg)
     struct recent recent;
     recent_get(q->context, &recent);
     put_server(&q->reply, q->context, &recent);
-    put_corpora(&q->reply, q->context);
     put_streams(&q->reply, q->context, &recent);
     put_consumers(&q->reply, f);
     free(recent.events);
@@ -265,5 +286,6 @@ static void put_all(struct feed *f, void *arg)
 
 void command_status(struct request *q)
 {
+    put_corpora(&q->reply, q->context->roster);
     feed_call(q->context->feed, put_all, q);
 }
