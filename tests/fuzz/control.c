@@ -26,37 +26,34 @@ static void check_arguments(struct request *q)
     }
 }
 
-void command_status(struct request *q)
-{
-    check_arguments(q);
-}
-
-void command_preview(struct request *q)
-{
-    check_arguments(q);
-}
-
-void command_config(struct request *q)
-{
-    check_arguments(q);
-}
-
-void command_tail(struct request *q)
-{
-    check_arguments(q);
-}
-
-void command_quarantine(struct request *q)
-{
-    check_arguments(q);
-}
+#define STANDS_IN(name)                    \
+    void command_##name(struct request *q) \
+    {                                      \
+        check_arguments(q);                \
+    }
+STANDS_IN(status)
+STANDS_IN(preview)
+STANDS_IN(config)
+STANDS_IN(tail)
+STANDS_IN(quarantine)
+STANDS_IN(history)
+STANDS_IN(set)
+STANDS_IN(add)
+STANDS_IN(remove)
+STANDS_IN(reload)
+STANDS_IN(diff)
+STANDS_IN(revert)
+STANDS_IN(cancel)
+STANDS_IN(pause)
+STANDS_IN(resume)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     static char chat[] = "chat", code[] = "code";
     struct conf_stream streams[] = {{.name = chat}, {.name = code}};
-    const struct conf conf = {.streams = streams, .n_streams = 2};
-    const struct control_context context = {.conf = &conf};
+    struct conf conf = {.streams = streams, .n_streams = 2};
+    struct roster roster = {.running = &conf, .file = &conf};
+    const struct control_context context = {.roster = &roster};
     struct request q;
     request_run(&q, &context, (const char *)data, size);
     CHECK(request_seal(&q) == 0);

@@ -20,6 +20,7 @@ struct fixture {
     char folder[32], path[64], endpoint[80];
     struct conf conf;
     struct conf_stream streams[2];
+    struct roster roster;
     struct control_context context;
     struct control *control;
     void *zmq;
@@ -40,7 +41,8 @@ static int setup(void **state)
     f->streams[0] = (struct conf_stream){.name = name_chat, .seq_len = 4096, .global_batch = 6};
     f->streams[1] = (struct conf_stream){.name = name_code, .seq_len = 4096, .global_batch = 6};
     f->conf = (struct conf){.control_listen = f->endpoint, .streams = f->streams, .n_streams = 2};
-    f->context = (struct control_context){.conf = &f->conf};
+    f->roster = (struct roster){.running = &f->conf, .file = &f->conf};
+    f->context = (struct control_context){.roster = &f->roster};
     f->zmq = zmq_ctx_new();
     *state = f;
     return f->zmq != NULL ? 0 : -1;
@@ -347,24 +349,11 @@ static void put_world_0(struct ctl_writer *w)
     ctl_put_uint(w, "world", 0);
 }
 
-static void put_world_4(struct ctl_writer *w)
-{
-    ctl_put_text(w, "stream", "chat");
-    ctl_put_uint(w, "world", 4);
-}
-
 static void put_rank_2(struct ctl_writer *w)
 {
     ctl_put_text(w, "stream", "chat");
     ctl_put_uint(w, "world", 2);
     ctl_put_uint(w, "rank", 2);
-}
-
-static void put_row_3(struct ctl_writer *w)
-{
-    ctl_put_text(w, "stream", "chat");
-    ctl_put_uint(w, "world", 2);
-    ctl_put_uint(w, "row", 3);
 }
 
 static void put_unknown(struct ctl_writer *w)
@@ -392,9 +381,7 @@ static void test_wrong_arguments(void **state)
     expect_argument_error(f, "preview", put_map_for_step, "bad-argument", "'step' is a number");
     expect_argument_error(f, "preview", put_huge_step, "bad-argument", "9223372036854775807");
     expect_argument_error(f, "preview", put_world_0, "bad-argument", "1 to 4294967295");
-    expect_argument_error(f, "preview", put_world_4, "bad-argument", "does not divide");
     expect_argument_error(f, "preview", put_rank_2, "bad-argument", "are 0 to 1");
-    expect_argument_error(f, "preview", put_row_3, "bad-argument", "rows 0 to 2");
     expect_argument_error(f, "preview", put_unknown, "bad-argument", "stream, step, rank");
     expect_argument_error(f, "stop", put_number_for_flag, "bad-argument", "'drain' is a bool");
     expect_argument_error(f, "status", put_unknown, "bad-argument", "takes none");
