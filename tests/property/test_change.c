@@ -321,7 +321,7 @@ static void a_changed_stream_is_what_its_history_says(void **state)
     static uint64_t want[STEPS_MAX];
     static uint8_t times[CORPORA][PASSES][RECORDS_MAX];
     static struct history h;
-    for (uint32_t round = 0; round < 12; round++) {
+    for (uint32_t round = 0; round < 4; round++) {
         struct rng rng;
         char name[32], fresh[32];
         rng_init(&rng, (struct rng_key){.seed = 77, .record = round});
@@ -355,7 +355,7 @@ static void a_changed_mixture_repeats_nothing_in_a_pass(void **state)
     static uint8_t times[CORPORA][PASSES][RECORDS_MAX];
     static struct history h;
     static const double repeats[] = {0.25, 0.5, 1, 1, 2, 3.5};
-    for (uint32_t round = 0; round < 8; round++) {
+    for (uint32_t round = 0; round < 3; round++) {
         struct rng rng;
         char name[32];
         rng_init(&rng, (struct rng_key){.seed = 78, .record = round});
