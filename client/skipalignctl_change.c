@@ -171,8 +171,8 @@ static void put_superseded(const struct paper *p, struct token_cursor stream)
         (void)token_next(&at, &number);
         paper_put(p, STYLE_PLAIN, "%s%" PRIu64,
                   i > 0   ? ", "
-                  : n > 1 ? ", for generations "
-                          : ", for generation ",
+                  : n > 1 ? ", in place of generations "
+                          : ", in place of generation ",
                   number.number);
     }
     if (n > 0)
