@@ -543,20 +543,18 @@ int stream_hold(struct supply *s, struct stream *st, uint64_t at, uint64_t made,
     (void)s;
     uint64_t total = stream_steps(st), first = earliest(st, made, busy && at == STREAM_UNKNOWN);
     if (st->held_from != STREAM_UNKNOWN)
-        return err_set(reterr, -EBUSY, "stream '%s' is being changed", st->name);
+        return err_set(reterr, -EBUSY, "it is being changed already");
     if (stream_make_room(st) != 0)
-        return err_sys(reterr, -ENOMEM, "stream '%s'", st->name);
+        return err_sys(reterr, -ENOMEM, "changing it");
     if (at != STREAM_UNKNOWN && at < first) {
         *ret = first;
-        return err_set(
-            reterr, ERR_CHANGED,
-            "stream '%s': batches before step %llu have been handed out, so nothing can change at step "
-            "%llu any more",
-            st->name, (unsigned long long)first, (unsigned long long)at);
+        return err_set(reterr, ERR_CHANGED,
+                       "steps below %llu have been handed out, so step %llu is too early; take %llu or a later one",
+                       (unsigned long long)first, (unsigned long long)at, (unsigned long long)first);
     }
     if (at != STREAM_UNKNOWN && at > total)
-        return err_set(reterr, ERR_LIMIT, "stream '%s' ends before step %llu: it has %llu steps", st->name,
-                       (unsigned long long)at, (unsigned long long)total);
+        return err_set(reterr, ERR_LIMIT, "it ends before step %llu: it has %llu steps", (unsigned long long)at,
+                       (unsigned long long)total);
     *ret = st->held_from = at != STREAM_UNKNOWN ? at : first;
     return 0;
 }
