@@ -318,7 +318,7 @@ struct hold {
 static void refuse_hold(struct request *q, const struct affected *t, int rc, const struct err *e)
 {
     const char *code = rc == ERR_CHANGED ? "too-early" : rc == -EBUSY ? "conflict" : "bad-argument";
-    request_fail(q, code, "stream '%s': %s", t->name, e->text);
+    request_fail(q, code, "%s", e->text);
     if (rc == ERR_CHANGED)
         ctl_put_uint(&q->reply, "first_step", t->first_step);
 }

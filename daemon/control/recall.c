@@ -369,27 +369,40 @@ static int forget(struct roster *r, const struct recall_options *o, struct err *
     return rc;
 }
 
-/* A command removed it, and the file is still what it was then. */
-static int leave_out(struct roster *r, const char *name, struct err *reterr)
+/* Commands removed them, and of each the file says what it said then. Last of all: what they added may be all
+ * that is left. */
+static int leave_out(struct roster *r, struct err *reterr)
 {
-    char full_name[128];
     struct conf_errors errors = {0};
     struct conf *rest = NULL;
-    (void)snprintf(full_name, sizeof full_name, "streams.%s", name);
-    log_info("stream '%s' was removed by a command and is not served; take it out of %s, or start with "
-             "--forget %s "
-             "to have it begin anew",
-             name, r->file->path, name);
-    int rc = conf_edit(r->running, &(struct conf_edit){full_name, NULL}, 1, &rest, &errors);
+    uint32_t n = 0;
+    char(*names)[80] = calloc((size_t)r->file->n_streams + 1, sizeof names[0]);
+    struct conf_edit *edits = calloc((size_t)r->file->n_streams + 1, sizeof edits[0]);
+    int rc = names == NULL || edits == NULL ? -ENOMEM : 0;
+    for (uint32_t i = 0; rc == 0 && i < r->file->n_streams; i++) {
+        const char *name = r->file->streams[i].name;
+        if (roster_find(r, name) != NULL)
+            continue;
+        log_info("stream '%s' was removed by a command and is not served; take it out of %s, or start with "
+                 "--forget %s to have it begin anew",
+                 name, r->file->path, name);
+        (void)snprintf(names[n], sizeof names[n], "streams.%s", name);
+        edits[n] = (struct conf_edit){names[n], NULL};
+        n++;
+    }
+    if (n > 0)
+        rc = conf_edit(r->running, edits, n, &rest, &errors);
     if (rc != 0)
-        (void)err_set(reterr, rc, "stream '%s' was removed by a command: %s", name,
+        (void)err_set(reterr, rc, "streams that were removed by commands: %s",
                       errors.text != NULL ? errors.text : err_str(rc));
+    if (rest != NULL) {
+        conf_free(r->running);
+        r->running = rest;
+    }
     conf_errors_fini(&errors);
-    if (rc != 0)
-        return rc;
-    conf_free(r->running);
-    r->running = rest;
-    return 0;
+    free(names);
+    free(edits);
+    return rc;
 }
 
 static int recall_in_file(struct roster *r, const struct recall_options *o, const struct conf_stream *s,
@@ -403,7 +416,7 @@ static int recall_in_file(struct roster *r, const struct recall_options *o, cons
         return err_sys(reterr, rc, "stream '%s'", s->name);
     rc = roster_read_mark(r->file->state_dir, s->name, hash, &mark, reterr);
     if (rc == 0 && mark == MARK_REMOVED)
-        return leave_out(r, s->name, reterr);
+        return 0; /* see leave_out */
     if (rc == 0 && mark == MARK_OTHER)
         rc = put_aside(r, s->name, "having been removed before its part of the file was edited", reterr);
     if (rc == 0)
@@ -469,6 +482,8 @@ int recall_streams(struct roster *r, const struct recall_options *o, struct err 
         rc = recall_in_file(r, o, &r->file->streams[i], reterr);
     if (rc == 0)
         rc = recall_others(r, o, reterr);
+    if (rc == 0)
+        rc = leave_out(r, reterr);
     for (uint32_t i = 0; rc == 0 && i < r->running->n_corpora; i++)
         rc = stock_corpus(r->stock, &r->running->corpora[i], STOCK_HELD, o->progress, reterr);
     if (rc == 0) {
