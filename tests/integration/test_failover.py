@@ -1,7 +1,10 @@
-"""Two feeders of the same corpora, a client that reads as fast as it can, and a feeder that is killed or stopped in the middle:
+"""Two feeders of the same corpora, a client that reads as fast as it can, and a feeder that is killed, stopped or cut off:
 every step comes once, with the bytes that an undisturbed feeder gives. The Python client and the C client."""
 
 import contextlib
+import ctypes
+import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -38,6 +41,35 @@ def read_c(endpoints, dead_after):
             process.kill()
 
 
+CLONE_NEWNET = 0x40000000
+
+
+@contextlib.contextmanager
+def own_network(test, *addresses):
+    """A network of this thread's own, and of what it starts, with these addresses."""
+    if shutil.which("ip") is None:
+        test.skipTest("`ip` (iproute2) is not installed")
+    libc = ctypes.CDLL(None, use_errno=True)
+    before = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        if libc.unshare(CLONE_NEWNET) != 0:
+            test.skipTest(f"no network of its own to be had here: {os.strerror(ctypes.get_errno())}")
+        try:
+            subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
+            for address in addresses:
+                has_address(address, True)
+            yield
+        finally:
+            assert libc.setns(before, 0) == 0
+    finally:
+        os.close(before)
+
+
+def has_address(address, yes):
+    """Without it nothing comes through, and nobody is told: what a cable that is pulled looks like."""
+    subprocess.run(["ip", "address", "add" if yes else "del", f"{address}/32", "dev", "lo"], check=True)
+
+
 READERS = {"python": read_python, "c": read_c}
 
 
@@ -48,10 +80,10 @@ class Failover(unittest.TestCase):
         with support.Feeder(cls.config) as feeder:
             cls.expected = list(read_python([feeder.listen], FOR_EVER))
 
-    def two_feeders(self, stack):
+    def two_feeders(self, stack, endpoints=None):
         feeders = []
-        for _ in range(2):
-            config = {**self.config, "feed": {"listen": support.free_endpoint()}}
+        for i in range(2):
+            config = {**self.config, "feed": {"listen": endpoints[i] if endpoints else support.free_endpoint()}}
             feeders.append(stack.enter_context(support.Feeder(config)))
         return feeders
 
@@ -97,6 +129,22 @@ class Failover(unittest.TestCase):
                 finally:
                     for feeder in feeders:
                         feeder.process.send_signal(signal.SIGCONT)
+
+    def test_a_feeder_that_is_cut_off_is_left(self):
+        addresses = ("10.9.0.1", "10.9.0.2")
+        cut_off = []
+
+        def cut(feeder, other):
+            if cut_off:
+                has_address(cut_off.pop(), True)
+            cut_off.append(next(address for address in addresses if address in feeder.listen))
+            has_address(cut_off[0], False)
+
+        for name, read in READERS.items():
+            cut_off.clear()
+            with self.subTest(client=name), own_network(self, *addresses), contextlib.ExitStack() as stack:
+                feeders = self.two_feeders(stack, [f"tcp://{address}:5757" for address in addresses])
+                self.check(read, feeders, 0.5, cut)
 
 
 if __name__ == "__main__":
