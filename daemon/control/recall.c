@@ -46,7 +46,8 @@ static int wanted_corpora(const struct timeline_entry *e, const struct conf_stre
     return 0;
 }
 
-/* Exactly what the generation was made of; conf says where it lies. */
+/* Exactly what the generation was made of; conf says where it lies. An index that is lost is made again: what
+ * it comes to tells whether the files are still the same. */
 static int recipe_of(const struct memory *m, const struct timeline_entry *e, const struct conf *conf,
                      struct recipe **ret, struct err *reterr)
 {
@@ -62,6 +63,13 @@ static int recipe_of(const struct memory *m, const struct timeline_entry *e, con
     struct recipe *r = NULL;
     rc = stock_recipe(m->roster->stock, conf, s, STOCK_HELD, &wanted, m->options->progress, &r, reterr);
     free(corpora);
+    struct err e_now;
+    if (rc == ERR_CHANGED &&
+        stock_recipe(m->roster->stock, conf, s, STOCK_HELD, NULL, m->options->progress, &r, &e_now) == 0) {
+        rc = r->fingerprint == e->fingerprint ? 0 : ERR_CHANGED;
+        if (rc != 0)
+            recipe_unref(r);
+    }
     if (rc == 0 && r->fingerprint != e->fingerprint) {
         recipe_unref(r);
         return err_set(reterr, ERR_CHANGED,
