@@ -180,8 +180,10 @@ void roster_tidy(struct roster *r)
     if (recipes == NULL)
         return; /* the next time, then */
     n = 0;
+    for (uint32_t i = 0; i < r->n_streams; i++) /* the newest ones first: those versions count as held */
+        recipes[n++] = r->streams[i]->generations[r->streams[i]->n - 1].recipe;
     for (uint32_t i = 0; i < r->n_streams; i++)
-        for (uint32_t g = 0; g < r->streams[i]->n; g++)
+        for (uint32_t g = 0; g + 1 < r->streams[i]->n; g++)
             recipes[n++] = r->streams[i]->generations[g].recipe;
     stock_keep(r->stock, r->running, recipes, n);
     free(recipes);

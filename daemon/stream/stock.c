@@ -32,9 +32,9 @@ struct stocked_tokenizer {
 struct stock {
     char *state_dir;
     enum io_kind io;
-    pthread_mutex_t opening;               /* two who want the same do not open it twice */
-    pthread_mutex_t lock;                  /* of the lists; never held while something is opened */
-    STAILQ_HEAD(, stocked_corpus) corpora; /* the last opened first */
+    pthread_mutex_t opening; /* two who want the same do not open it twice */
+    pthread_mutex_t lock;    /* of the lists; never held while something is opened */
+    STAILQ_HEAD(stocked_corpora, stocked_corpus) corpora; /* what counts as held first */
     STAILQ_HEAD(stocked_tokenizers, stocked_tokenizer) tokenizers;
 };
 
@@ -376,43 +376,61 @@ int stock_recipe(struct stock *s, const struct conf *conf, const struct conf_str
 
 /* ---- what is still needed ---- */
 
-static bool in_recipes(struct recipe *const *recipes, uint32_t n, const struct corpus *c,
-                       const struct tokenizer *t)
+/* Move what this recipe is made of, if it is still in `from`, to the end of `to`. */
+static void move_corpora(struct stocked_corpora *from, const struct recipe *r, struct stocked_corpora *to)
 {
-    for (uint32_t i = 0; i < n; i++) {
-        const struct recipe *r = recipes[i];
-        if (r != NULL && t != NULL && r->tokenizer == t)
-            return true;
-        for (uint32_t k = 0; r != NULL && k < r->n_corpora; k++)
-            if (r->corpora[k] == c)
-                return true;
+    for (uint32_t i = 0; i < r->n_corpora; i++) {
+        struct stocked_corpus *k;
+        STAILQ_FOREACH(k, from, next)
+        if (k->corpus == r->corpora[i]) {
+            STAILQ_REMOVE(from, k, stocked_corpus, next);
+            STAILQ_INSERT_TAIL(to, k, next);
+            break;
+        }
     }
+}
+
+static bool has_corpus(const struct stocked_corpora *list, const struct conf_corpus *conf)
+{
+    const struct stocked_corpus *k;
+    STAILQ_FOREACH(k, list, next)
+    if (same_corpus(corpus_conf(k->corpus), conf))
+        return true;
     return false;
 }
 
-/* Of the corpora of conf, the version that was opened last. */
-static bool is_newest(struct stock *s, const struct conf *conf, const struct stocked_corpus *k)
+static void keep_corpora(struct stock *s, const struct conf *conf, struct recipe *const *recipes, uint32_t n)
 {
-    const struct conf_corpus *of = conf_find_corpus(conf, corpus_conf(k->corpus)->name);
-    const struct stocked_corpus *first = STAILQ_FIRST(&s->corpora);
-    while (of != NULL && first != NULL && !same_corpus(corpus_conf(first->corpus), of))
-        first = STAILQ_NEXT(first, next);
-    return of != NULL && first == k;
+    struct stocked_corpora kept = STAILQ_HEAD_INITIALIZER(kept);
+    for (uint32_t i = 0; i < n; i++)
+        if (recipes[i] != NULL)
+            move_corpora(&s->corpora, recipes[i], &kept);
+    for (struct stocked_corpus *k; (k = STAILQ_FIRST(&s->corpora)) != NULL;) {
+        STAILQ_REMOVE_HEAD(&s->corpora, next);
+        const struct conf_corpus *of = conf_find_corpus(conf, corpus_conf(k->corpus)->name);
+        if (of != NULL && same_corpus(of, corpus_conf(k->corpus)) && !has_corpus(&kept, of))
+            STAILQ_INSERT_TAIL(&kept, k, next);
+        else
+            free_corpus(k);
+    }
+    STAILQ_CONCAT(&s->corpora, &kept);
+}
+
+static bool is_in(struct recipe *const *recipes, uint32_t n, const struct tokenizer *t)
+{
+    bool in = false;
+    for (uint32_t i = 0; i < n && !in; i++)
+        in = recipes[i] != NULL && recipes[i]->tokenizer == t;
+    return in;
 }
 
 void stock_keep(struct stock *s, const struct conf *conf, struct recipe *const *recipes, uint32_t n)
 {
     (void)pthread_mutex_lock(&s->lock);
-    for (struct stocked_corpus *k = STAILQ_FIRST(&s->corpora), *next; k != NULL; k = next) {
-        next = STAILQ_NEXT(k, next);
-        if (is_newest(s, conf, k) || in_recipes(recipes, n, k->corpus, NULL))
-            continue;
-        STAILQ_REMOVE(&s->corpora, k, stocked_corpus, next);
-        free_corpus(k);
-    }
+    keep_corpora(s, conf, recipes, n);
     for (struct stocked_tokenizer *k = STAILQ_FIRST(&s->tokenizers), *next; k != NULL; k = next) {
         next = STAILQ_NEXT(k, next);
-        if (in_recipes(recipes, n, NULL, k->tokenizer))
+        if (is_in(recipes, n, k->tokenizer))
             continue;
         STAILQ_REMOVE(&s->tokenizers, k, stocked_tokenizer, next);
         free_tokenizer(k);

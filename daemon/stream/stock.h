@@ -33,7 +33,7 @@ struct stock_progress {
 
 /* Which corpora and which model: */
 enum stock_choice {
-    STOCK_HELD,   /* those that are open already, else as they are now */
+    STOCK_HELD,   /* those that are open already (see stock_keep), else as they are now */
     STOCK_NEWEST, /* as they are now: what has changed since is opened anew */
 };
 struct stock_wanted {
@@ -54,12 +54,12 @@ int stock_recipe(struct stock *s, const struct conf *conf, const struct conf_str
 int stock_corpus(struct stock *s, const struct conf_corpus *conf, enum stock_choice choice,
                  const struct stock_progress *progress, struct err *reterr);
 
-/* stock_find_corpus - the newest version of a corpus of this configuration that is open; NULL: none.
- * Borrowed until the next stock_keep. */
+/* stock_find_corpus - what counts as held of a corpus of this configuration; NULL: it is not open. Borrowed
+ * until the next stock_keep. */
 struct corpus *stock_find_corpus(struct stock *s, const struct conf_corpus *conf);
 
-/* stock_keep - lets go of all but the newest version of each corpus of conf and what is in one of recipes
- * (NULL ones are skipped). */
+/* stock_keep - lets go of all but what is in one of recipes (NULL ones are skipped), and of corpora of conf
+ * that are in none. Of several versions of a corpus, that of the first recipe counts as held from now on. */
 void stock_keep(struct stock *s, const struct conf *conf, struct recipe *const *recipes, uint32_t n);
 
 #endif

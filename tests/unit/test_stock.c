@@ -200,15 +200,17 @@ static void only_what_is_needed_stays(void **state)
     const struct stock_wanted wanted = {&fingerprint, tokenizer_sha256(old->tokenizer)};
     write_records(b, 12);
     struct recipe *new = recipe(b, 0, STOCK_NEWEST, NULL);
-    stock_keep(b->stock, b->conf, (struct recipe *[]){NULL, old}, 2);
-    struct recipe *again = recipe(b, 0, STOCK_HELD, &wanted);
-    assert_ptr_equal(again->corpora[0], old->corpora[0]);
-    recipe_unref(again);
+    stock_keep(b->stock, b->conf, (struct recipe *[]){NULL, old, new}, 3);
+    struct recipe *held = recipe(b, 0, STOCK_HELD, NULL); /* that of the first recipe */
+    assert_ptr_equal(held->corpora[0], old->corpora[0]);
+    recipe_unref(held);
     stock_keep(b->stock, b->conf, &new, 1);
-    again = recipe(b, 0, STOCK_HELD, &wanted); /* opened anew, beside the one that `old` still holds */
-    assert_ptr_not_equal(again->corpora[0], old->corpora[0]);
     assert_ptr_equal(stock_find_corpus(b->stock, &b->conf->corpora[0]), new->corpora[0]);
+    struct recipe *again = recipe(b, 0, STOCK_HELD, &wanted); /* opened anew, beside what `old` still holds */
+    assert_ptr_not_equal(again->corpora[0], old->corpora[0]);
     recipe_unref(again);
+    stock_keep(b->stock, b->conf, NULL, 0); /* of no recipe, but of the configuration */
+    assert_ptr_equal(stock_find_corpus(b->stock, &b->conf->corpora[0]), new->corpora[0]);
     recipe_unref(old);
     recipe_unref(new);
 }
