@@ -8,6 +8,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#define PATIENCE_MS 120000 /* until a test that hangs is given up */
+
 int main(int argc, char **argv)
 {
     if (argc != 4)
@@ -17,7 +19,7 @@ int main(int argc, char **argv)
     const skipalign_batch *b;
     skipalign_feed *feed;
     int rc = skipalign_open(argv[1], &o, &feed);
-    while (rc == 0 && (rc = skipalign_next(feed, &b, -1)) == 0)
+    while (rc == 0 && (rc = skipalign_next(feed, &b, PATIENCE_MS)) == 0)
         if (printf("%" PRIu64 " %" PRIu64 "\n", b->step, b->hash) < 0 || fflush(stdout) != 0)
             break;
     if (rc == SKIPALIGN_END)
