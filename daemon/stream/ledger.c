@@ -162,6 +162,12 @@ static int open_files(struct ledger *l, const char *path, const char *quarantine
     return ftruncate(l->fd, 0) != 0 ? -errno : write_at(l->fd, &want, sizeof want, 0);
 }
 
+/* A disk that is full or fails: what can be computed again does not stop a stream for that. */
+static bool can_do_without(int rc)
+{
+    return rc == -ENOSPC || rc == -EDQUOT || rc == -EFBIG || rc == -EIO;
+}
+
 int ledger_open(const char *folder, uint32_t generation, uint64_t fingerprint, struct ledger **ret,
                 enum ledger_found *ret_found, struct err *reterr)
 {
@@ -187,6 +193,10 @@ int ledger_open(const char *folder, uint32_t generation, uint64_t fingerprint, s
         rc = read_quarantine(l);
     if (rc == 0)
         rc = read_entries(l, &found);
+    if (can_do_without(rc)) {
+        (void)err_sys(&l->failure, rc, "the ledger cannot be opened");
+        rc = 0;
+    }
     if (rc != 0) {
         ledger_close(l);
         return err_sys(reterr, rc, "%s: cannot be opened for writing; check state_dir", path);

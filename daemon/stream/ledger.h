@@ -26,7 +26,8 @@ enum ledger_found {
     LEDGER_OTHER, /* damaged, or of another fingerprint or format: nothing is believed */
 };
 
-/* ledger_open - folder: of the stream, made where it is missing. Errors: it is not writable, no space. */
+/* ledger_open - folder: of the stream, made where it is missing. A disk that is full or fails costs the file
+ * only, see ledger_append. Errors: the folder cannot be made, the files cannot be opened. */
 int ledger_open(const char *folder, uint32_t generation, uint64_t fingerprint, struct ledger **ret,
                 enum ledger_found *ret_found, struct err *reterr);
 void ledger_close(struct ledger *l); /* NULL is fine */

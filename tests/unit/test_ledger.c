@@ -96,6 +96,24 @@ static void a_full_disk_costs_the_file_only(void **state)
     }
 }
 
+static void one_can_be_opened_on_a_full_disk(void **state)
+{
+    struct folder *f = *state;
+    (void)signal(SIGXFSZ, SIG_IGN);
+    set_file_limit(0);
+    struct ledger *l = open_ledger(f, 1);
+    assert_non_null(ledger_failure(l));
+    for (int i = 0; i < WINDOWS; i++)
+        append_next(l);
+    set_file_limit(RLIM_INFINITY);
+    check_windows(l);
+    ledger_close(l);
+    l = open_ledger(f, 1);
+    assert_null(ledger_failure(l));
+    assert_int_equal(ledger_windows(l), 0);
+    ledger_close(l);
+}
+
 static void rows_are_found_in_their_windows(void **state)
 {
     struct ledger *l = open_ledger(*state, 1);
@@ -233,6 +251,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(a_full_disk_costs_the_file_only, folder_new, folder_free),
+        cmocka_unit_test_setup_teardown(one_can_be_opened_on_a_full_disk, folder_new, folder_free),
         cmocka_unit_test_setup_teardown(rows_are_found_in_their_windows, folder_new, folder_free),
         cmocka_unit_test_setup_teardown(a_window_costs_under_128_bytes_on_disk, folder_new, folder_free),
         cmocka_unit_test_setup_teardown(one_says_what_it_found, folder_new, folder_free),
