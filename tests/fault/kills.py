@@ -117,8 +117,9 @@ class Round:
         os.truncate(self.disk / "filler", max(0, (self.disk / "filler").stat().st_size - room))
 
     def damage(self):
-        """One file of state_dir, in one place."""
-        files = sorted(path for path in self.state.rglob("*") if path.is_file() and path.stat().st_size > 0)
+        """One file of state_dir that can be made again, in one place."""
+        files = sorted(path for path in self.state.rglob("*")
+                       if path.is_file() and path.stat().st_size > 0 and path.name != "timeline")
         if files:
             path = self.rng.choice(files)
             at = self.rng.randrange(path.stat().st_size)

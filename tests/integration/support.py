@@ -259,7 +259,8 @@ class Dealer(Peer):
     def batches(self, n=None):
         """The next n batches, or all until `end` (self.end is then that message); one credit goes back for each."""
         for _ in range(n) if n is not None else itertools.count():
-            message = self.receive()
+            while (message := self.receive()) is not None and message["type"] in ("changed", "wait"):
+                pass
             assert message is not None, f"waited {PATIENCE} s for step {self.step}"
             if message["type"] == "end" and n is None:
                 self.end = message

@@ -108,15 +108,35 @@ class Laws(unittest.TestCase):
                 feeder.start()
                 self.same(whole_stream(feeder, step=30)[0], 30)
 
-    def test_a_stream_that_is_another_now_begins_anew_and_says_so(self):
+    def test_an_edited_file_is_refused_until_it_is_said_what_to_do(self):
         with Feeder(config(self.corpus, **STREAM)) as feeder:
-            whole_stream(feeder)
+            with Dealer(feeder.listen) as trainer:
+                list(trainer.batches(6))
             feeder.stop()
-            self.assertNotIn("begins anew", feeder.log())
             feeder.config["streams"][0]["seed"] = 18
+            feeder.launch()
+            self.assertEqual(feeder.wait(), 78)
+            self.assertIn("s.seed: was 17, and is 18 in the file", feeder.log())
+
+            feeder.arguments = ["--reload"]  # from the first step that was never handed out
             feeder.start()
-            self.assertIn("stream 's': its configuration, corpora or model are not those of the last start", feeder.log())
-            self.assertNotEqual([b["hash"] for b in whole_stream(feeder)[0][:5]], [b["hash"] for b in self.batches[:5]])
+            batches = whole_stream(feeder)[0]
+            first = next(b["step"] for b in batches if b["generation"] == 2)
+            self.assertGreaterEqual(first, 6)
+            self.assertEqual([b["hash"] for b in batches[:first]], [b["hash"] for b in self.batches[:first]])
+            self.assertNotEqual([b["hash"] for b in batches[first:]], [b["hash"] for b in self.batches[first:]])
+            feeder.stop()
+
+            feeder.arguments = ["--forget", "s"]
+            feeder.start()
+            batches = whole_stream(feeder)[0]
+            self.assertEqual({b["generation"] for b in batches}, {1})
+            self.assertNotEqual([b["hash"] for b in batches[:5]], [b["hash"] for b in self.batches[:5]])
+            feeder.stop()
+
+            feeder.config["streams"][0]["seed"] = 17
+            feeder.start()
+            self.same(whole_stream(feeder)[0])
 
     def test_many_consumers_at_many_speeds_lose_nothing(self):
         streams = config(self.corpus, **STREAM)
