@@ -130,6 +130,9 @@ static const struct command commands[] = {
         .name = "pause",
         STREAM,
         .help = "hold a stream: its trainers wait",
+        .more = "Until `resume`, or until skipalignd starts anew. Trainers that know several feeders try "
+                "another one after\n"
+                "a while: pause the stream on each.\n",
         .run = run_change,
         .show = show_pause,
     },
