@@ -32,17 +32,31 @@ struct memory {
 
 /* ---- recipes of what was ---- */
 
-/* Fingerprints as the entry has them, in the order of the stream's corpora. */
-static int wanted_corpora(const struct timeline_entry *e, const struct conf_stream *s, uint64_t **ret)
+/* As the entry has them, in the order of the stream's corpora. */
+struct wanted {
+    uint64_t *versions, *records;
+};
+
+static void wanted_fini(struct wanted *w)
 {
-    uint64_t *fingerprints = calloc(s->n_corpora, sizeof fingerprints[0]);
-    if (fingerprints == NULL)
+    free(w->versions);
+    free(w->records);
+}
+
+static int wanted_init(struct wanted *w, const struct timeline_entry *e, const struct conf_stream *s)
+{
+    w->versions = calloc(s->n_corpora, sizeof w->versions[0]);
+    w->records = calloc(s->n_corpora, sizeof w->records[0]);
+    if (w->versions == NULL || w->records == NULL) {
+        wanted_fini(w);
         return -ENOMEM;
+    }
     for (uint32_t i = 0; i < s->n_corpora; i++)
         for (uint32_t k = 0; k < e->n_corpora; k++)
-            if (strcmp(e->corpora[k].name, s->corpora[i].corpus) == 0)
-                fingerprints[i] = e->corpora[k].fingerprint;
-    *ret = fingerprints;
+            if (strcmp(e->corpora[k].name, s->corpora[i].corpus) == 0) {
+                w->versions[i] = e->corpora[k].fingerprint;
+                w->records[i] = e->corpora[k].records;
+            }
     return 0;
 }
 
@@ -52,17 +66,17 @@ static int recipe_of(const struct memory *m, const struct timeline_entry *e, con
                      struct recipe **ret, struct err *reterr)
 {
     const struct conf_stream *s = conf_find_stream(conf, m->stream->name);
-    uint64_t *corpora;
+    struct wanted versions;
     if (s == NULL)
         return err_set(reterr, ERR_FORMAT, "generation %" PRIu32 ": its configuration has another stream",
                        e->generation);
-    int rc = wanted_corpora(e, s, &corpora);
+    int rc = wanted_init(&versions, e, s);
     if (rc != 0)
         return err_sys(reterr, rc, "stream '%s'", s->name);
-    const struct stock_wanted wanted = {corpora, e->tokenizer};
+    const struct stock_wanted wanted = {versions.versions, e->tokenizer};
     struct recipe *r = NULL;
     rc = stock_recipe(m->roster->stock, conf, s, STOCK_HELD, &wanted, m->options->progress, &r, reterr);
-    free(corpora);
+    wanted_fini(&versions);
     struct err e_now;
     if (rc == ERR_CHANGED &&
         stock_recipe(m->roster->stock, conf, s, STOCK_HELD, NULL, m->options->progress, &r, &e_now) == 0) {
@@ -93,14 +107,37 @@ static int entry_conf(const struct memory *m, const struct timeline_entry *e, st
     return rc;
 }
 
-static void add_generation(struct memory *m, const struct timeline_entry *e, struct recipe *recipe,
-                           const char *why)
+static void add_generation(struct memory *m, const struct timeline_entry *e, struct recipe *recipe)
 {
     m->stream->generations[m->stream->n++] = (struct generation_setup){.number = e->generation,
                                                                        .first_step = e->first_step,
                                                                        .recipe = recipe,
-                                                                       .why = why,
                                                                        .fingerprint = e->fingerprint};
+}
+
+/* One that cannot be had any more. conf: its own; NULL: that cannot be read either. */
+static int add_lost(struct memory *m, const struct timeline_entry *e, const struct conf *conf,
+                    const struct err *why, struct err *reterr)
+{
+    const struct conf_stream *s = conf != NULL ? conf_find_stream(conf, m->stream->name) : NULL;
+    struct recipe *lost = NULL;
+    struct wanted w = {0};
+    char *text = strdup(why->text);
+    int rc = text == NULL || (s != NULL && wanted_init(&w, e, s) != 0)
+                 ? err_sys(reterr, -ENOMEM, "stream '%s'", m->stream->name)
+                 : 0;
+    if (rc == 0 && s != NULL) {
+        rc = recipe_new_lost(conf, s, w.records, w.versions, e->fingerprint, &lost, reterr);
+        wanted_fini(&w);
+    }
+    if (rc != 0) {
+        free(text);
+        return rc;
+    }
+    add_generation(m, e, NULL);
+    m->stream->generations[m->stream->n - 1].why = text;
+    m->stream->generations[m->stream->n - 1].lost = lost;
+    return 0;
 }
 
 /* One that later ones have taken over from: if it cannot be had, its steps fail, and nothing else. */
@@ -108,26 +145,22 @@ static int recall_older(struct memory *m, const struct timeline_entry *e, uint64
 {
     struct conf *conf = NULL;
     struct recipe *recipe = NULL;
-    struct err e_why = {""};
-    char *why = NULL;
-    int rc = entry_conf(m, e, &conf, &e_why);
+    struct err why = {""};
+    int rc = entry_conf(m, e, &conf, &why);
     if (rc == 0)
-        rc = recipe_of(m, e, conf, &recipe, &e_why);
-    conf_free(conf);
+        rc = recipe_of(m, e, conf, &recipe, &why);
     if (rc == ERR_CANCELLED || rc == -ENOMEM) {
-        *reterr = e_why;
-        return rc;
-    }
-    if (rc != 0) {
+        *reterr = why;
+    } else if (rc != 0) {
         log_warn("stream '%s': steps %" PRIu64 " to %" PRIu64 " (generation %" PRIu32
                  ") cannot be made again: %s",
-                 m->stream->name, e->first_step, end - 1, e->generation, e_why.text);
-        why = strdup(e_why.text);
-        if (why == NULL)
-            return err_sys(reterr, -ENOMEM, "stream '%s'", m->stream->name);
+                 m->stream->name, e->first_step, end - 1, e->generation, why.text);
+        rc = add_lost(m, e, conf, &why, reterr);
+    } else {
+        add_generation(m, e, recipe);
     }
-    add_generation(m, e, recipe, why);
-    return 0;
+    conf_free(conf);
+    return rc;
 }
 
 /* ---- what is different ---- */
@@ -242,7 +275,7 @@ static int recall_newest(struct memory *m, const struct conf *conf, struct err *
     struct recipe *recipe = NULL;
     int rc = recipe_of(m, m->newest, conf, &recipe, why);
     if (rc == 0) {
-        add_generation(m, m->newest, recipe, NULL);
+        add_generation(m, m->newest, recipe);
         return 0;
     }
     if (rc == ERR_CANCELLED || rc == -ENOMEM) {
@@ -253,15 +286,11 @@ static int recall_newest(struct memory *m, const struct conf *conf, struct err *
     if (rc != 0)
         return rc;
     if (recipe->fingerprint == m->newest->fingerprint) {
-        add_generation(m, m->newest, recipe, NULL);
+        add_generation(m, m->newest, recipe);
         return 0;
     }
     m->newly = recipe;
-    char *text = strdup(why->text);
-    if (text == NULL)
-        return err_sys(reterr, -ENOMEM, "stream '%s'", m->stream->name);
-    add_generation(m, m->newest, NULL, text);
-    return 0;
+    return add_lost(m, m->newest, m->was, why, reterr);
 }
 
 static int go_on(struct memory *m, struct err *reterr)
@@ -296,10 +325,10 @@ static int take_file(struct memory *m, struct err *reterr)
         *reterr = why;
         return rc;
     }
-    char *text = rc != 0 ? strdup(why.text) : NULL;
-    if (rc != 0 && text == NULL)
-        return err_sys(reterr, -ENOMEM, "stream '%s'", m->stream->name);
-    add_generation(m, m->newest, recipe, text);
+    if (rc == 0)
+        add_generation(m, m->newest, recipe);
+    else if ((rc = add_lost(m, m->newest, m->was, &why, reterr)) != 0)
+        return rc;
     return commit(m, m->roster->file, m->sent,
                   m->sent > 0 ? "start with --reload: the edited file"
                               : "the file, edited before the first step",

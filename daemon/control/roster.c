@@ -14,12 +14,17 @@
 #include <time.h>
 #include <unistd.h>
 
+static void free_generation(struct generation_setup *g)
+{
+    recipe_unref(g->recipe);
+    recipe_unref(g->lost);
+    free((char *)g->why);
+}
+
 static void free_stream(struct roster_stream *s)
 {
-    for (uint32_t i = 0; i < s->n; i++) {
-        recipe_unref(s->generations[i].recipe);
-        free((char *)s->generations[i].why);
-    }
+    for (uint32_t i = 0; i < s->n; i++)
+        free_generation(&s->generations[i]);
     free(s->generations);
     timeline_close(s->timeline);
     free(s);
@@ -122,11 +127,8 @@ int roster_file_hash(const struct conf *file, const char *stream, uint64_t *ret)
 /* Into effect: what begins at its first step or later never was. */
 static void take_effect(struct roster_stream *s, uint32_t number, uint64_t first_step, struct recipe *recipe)
 {
-    while (s->n > 0 && s->generations[s->n - 1].first_step >= first_step) {
-        s->n--;
-        recipe_unref(s->generations[s->n].recipe);
-        free((char *)s->generations[s->n].why);
-    }
+    while (s->n > 0 && s->generations[s->n - 1].first_step >= first_step)
+        free_generation(&s->generations[--s->n]);
     s->generations[s->n++] = (struct generation_setup){.number = number,
                                                        .first_step = first_step,
                                                        .recipe = recipe_ref(recipe),

@@ -74,8 +74,8 @@ static uint32_t find_corpus(const struct start *s, const char *name)
 static void set_fresh(struct start_corpus *c, const struct recipe *to, uint32_t i)
 {
     (void)snprintf(c->name, sizeof c->name, "%s", to->conf->corpora[i].corpus);
-    c->records = corpus_records(to->corpora[i]);
-    c->fingerprint = corpus_fingerprint(to->corpora[i]);
+    c->records = to->records[i];
+    c->fingerprint = to->versions[i];
     c->pass_seed = (uint64_t)to->conf->seed;
     c->first_slots = to->epoch_slots[i];
 }

@@ -42,8 +42,7 @@ static void judge_corpora(struct generation *g)
     const struct recipe *r = g->recipe;
     for (uint32_t c = 0; c < r->n_corpora; c++) {
         const struct corpus_use *u = &g->use[c];
-        uint64_t records = corpus_records(r->corpora[c]),
-                 enough = records < JUDGE_RECORDS ? records : JUDGE_RECORDS;
+        uint64_t records = r->records[c], enough = records < JUDGE_RECORDS ? records : JUDGE_RECORDS;
         if (u->looked_at < enough || (double)u->unusable <= r->conf->max_unusable * (double)u->looked_at)
             continue;
         (void)err_set(
@@ -176,7 +175,11 @@ int generation_new(struct stream *st, const char *folder, const struct generatio
     g->fingerprint = XXH3_64bits(depends, sizeof depends);
     int rc = 0;
     if (setup->recipe == NULL) {
+        struct generation_setup lost = *setup;
+        lost.recipe = setup->lost;
         generation_fail(g, setup->why);
+        if (setup->lost != NULL)
+            rc = generation_new(st, folder, &lost, before, &g->lost, reterr);
     } else {
         g->recipe = recipe_ref(setup->recipe);
         g->use = calloc(g->recipe->n_corpora, sizeof g->use[0]);
@@ -193,6 +196,7 @@ void generation_free(struct generation *g)
 {
     if (g == NULL)
         return;
+    generation_free(g->lost);
     ledger_close(g->ledger);
     order_free(g->order);
     start_fini(&g->start);
@@ -215,9 +219,10 @@ void generation_begin(struct generation *g, const struct generation *before, con
     char path[PATH_MAX];
     struct err error = {""};
     uint64_t slots = 0;
-    const struct carry_from from = {before->recipe, &before->start, before->order};
+    const struct generation *was = before->lost != NULL ? before->lost : before;
+    const struct carry_from from = {was->recipe, &was->start, was->order};
     bool lost = last->state != STEP_READY;
-    if (lost && (before->order == NULL || (slots = slots_before(g, before)) == UINT64_MAX)) {
+    if (lost && (was->order == NULL || (slots = slots_before(g, was)) == UINT64_MAX)) {
         (void)err_set(&g->failure, ERR_CHANGED,
                       "where it begins cannot be found, as generation %u cannot be made any more: %s",
                       before->number, before->failure.text);

@@ -26,7 +26,8 @@ struct generation {
     uint32_t number;
     uint64_t first_step, end_step; /* end_step: the next one's first; STREAM_UNKNOWN: this is the newest */
     struct recipe *recipe;         /* NULL: cannot be had */
-    uint64_t fingerprint;          /* of all that its steps depend on, the generations before it included */
+    struct generation *lost; /* one that cannot be had: how far it was; NULL: not known, or it can be had */
+    uint64_t fingerprint;    /* of all that its steps depend on, the generations before it included */
     struct start start;
     struct order *order;   /* NULL while the start is not known; */
     struct ledger *ledger; /* the same */

@@ -16,7 +16,7 @@ static int count_slots(struct recipe *r, struct err *reterr)
     const struct conf_stream *s = r->conf;
     uint64_t epoch = 0, all;
     for (uint32_t c = 0; c < r->n_corpora; c++) {
-        double slots = round(s->corpora[c].repeat * (double)corpus_records(r->corpora[c]));
+        double slots = round(s->corpora[c].repeat * (double)r->records[c]);
         r->epoch_slots[c] = slots < 1 ? 1 : (uint64_t)slots;
         epoch += r->epoch_slots[c];
     }
@@ -37,16 +37,14 @@ static int make_fingerprint(const struct conf *conf, struct recipe *r, struct er
     uint64_t hash = XXH3_64bits_withSeed(text, strlen(text), STREAM_FORMAT);
     free(text);
     hash = XXH3_64bits_withSeed(tokenizer_sha256(r->tokenizer), 64, hash);
-    for (uint32_t c = 0; c < r->n_corpora; c++) {
-        uint64_t one = corpus_fingerprint(r->corpora[c]);
-        hash = XXH3_64bits_withSeed(&one, sizeof one, hash);
-    }
+    for (uint32_t c = 0; c < r->n_corpora; c++)
+        hash = XXH3_64bits_withSeed(&r->versions[c], sizeof r->versions[c], hash);
     r->fingerprint = hash;
     return 0;
 }
 
-int recipe_new(const struct conf *conf, const struct conf_stream *stream, struct corpus **corpora,
-               struct tokenizer *tokenizer, struct recipe **ret, struct err *reterr)
+static int new_empty(const struct conf *conf, const struct conf_stream *stream, struct recipe **ret,
+                     struct err *reterr)
 {
     struct recipe *r = calloc(1, sizeof *r);
     if (r == NULL)
@@ -56,18 +54,34 @@ int recipe_new(const struct conf *conf, const struct conf_stream *stream, struct
     r->conf = stream;
     r->record_max = conf->record_max;
     r->n_corpora = stream->n_corpora;
-    r->tokenizer = tokenizer_ref(tokenizer);
     r->corpora = calloc(r->n_corpora, sizeof r->corpora[0]);
     r->corpus_hash = calloc(r->n_corpora, sizeof r->corpus_hash[0]);
+    r->records = calloc(r->n_corpora, sizeof r->records[0]);
+    r->versions = calloc(r->n_corpora, sizeof r->versions[0]);
     r->epoch_slots = calloc(r->n_corpora, sizeof r->epoch_slots[0]);
-    int rc = -ENOMEM;
-    if (r->corpora == NULL || r->corpus_hash == NULL || r->epoch_slots == NULL) {
-        (void)err_sys(reterr, rc, "stream '%s'", stream->name);
-        goto out_fail;
+    if (r->corpora == NULL || r->corpus_hash == NULL || r->records == NULL || r->versions == NULL ||
+        r->epoch_slots == NULL) {
+        recipe_unref(r);
+        return err_sys(reterr, -ENOMEM, "stream '%s'", stream->name);
     }
+    for (uint32_t c = 0; c < r->n_corpora; c++)
+        r->corpus_hash[c] = (uint32_t)rng_name_hash(stream->corpora[c].corpus);
+    *ret = r;
+    return 0;
+}
+
+int recipe_new(const struct conf *conf, const struct conf_stream *stream, struct corpus **corpora,
+               struct tokenizer *tokenizer, struct recipe **ret, struct err *reterr)
+{
+    struct recipe *r;
+    int rc = new_empty(conf, stream, &r, reterr);
+    if (rc != 0)
+        return rc;
+    r->tokenizer = tokenizer_ref(tokenizer);
     for (uint32_t c = 0; c < r->n_corpora; c++) {
         r->corpora[c] = corpus_ref(corpora[c]);
-        r->corpus_hash[c] = (uint32_t)rng_name_hash(stream->corpora[c].corpus);
+        r->records[c] = corpus_records(corpora[c]);
+        r->versions[c] = corpus_fingerprint(corpora[c]);
     }
     if ((rc = count_slots(r, reterr)) != 0 || (rc = make_fingerprint(conf, r, reterr)) != 0)
         goto out_fail;
@@ -81,6 +95,23 @@ int recipe_new(const struct conf *conf, const struct conf_stream *stream, struct
     return 0;
 out_fail:
     recipe_unref(r);
+    return rc;
+}
+
+int recipe_new_lost(const struct conf *conf, const struct conf_stream *stream, const uint64_t *records,
+                    const uint64_t *versions, uint64_t fingerprint, struct recipe **ret, struct err *reterr)
+{
+    struct recipe *r;
+    int rc = new_empty(conf, stream, &r, reterr);
+    if (rc != 0)
+        return rc;
+    memcpy(r->records, records, r->n_corpora * sizeof records[0]);
+    memcpy(r->versions, versions, r->n_corpora * sizeof versions[0]);
+    r->fingerprint = fingerprint;
+    if ((rc = count_slots(r, reterr)) != 0)
+        recipe_unref(r);
+    else
+        *ret = r;
     return rc;
 }
 
@@ -100,6 +131,8 @@ void recipe_unref(struct recipe *r)
         corpus_close(r->corpora[c]);
     free(r->corpora);
     free(r->corpus_hash);
+    free(r->records);
+    free(r->versions);
     free(r->epoch_slots);
     conf_free(r->snapshot);
     free(r);

@@ -23,6 +23,8 @@ struct recipe {
     struct corpus **corpora; /* [conf->n_corpora], references */
     uint32_t n_corpora;
     uint32_t *corpus_hash; /* [n_corpora]: what stands for each in random counters */
+    uint64_t *records;     /* [n_corpora]: how many it has */
+    uint64_t *versions;    /* [n_corpora]: its fingerprint */
     uint64_t *epoch_slots; /* [n_corpora]: its share of an epoch */
     struct tokenizer *tokenizer;
     struct template *template;
@@ -37,6 +39,11 @@ struct recipe {
  * ...). */
 int recipe_new(const struct conf *conf, const struct conf_stream *stream, struct corpus **corpora,
                struct tokenizer *tokenizer, struct recipe **ret, struct err *reterr);
+/* recipe_new_lost - of what cannot be had any more: nothing can be made by it (no corpora, tokenizer,
+ * template), but how far its corpora were read can still be told. records, versions: [stream->n_corpora].
+ * fingerprint: of the recipe that it was. */
+int recipe_new_lost(const struct conf *conf, const struct conf_stream *stream, const uint64_t *records,
+                    const uint64_t *versions, uint64_t fingerprint, struct recipe **ret, struct err *reterr);
 struct recipe *recipe_ref(struct recipe *r);
 void recipe_unref(struct recipe *r); /* NULL is fine */
 

@@ -81,7 +81,9 @@ struct generation_setup {
     uint64_t first_step;
     struct recipe *recipe; /* a reference is taken; NULL: cannot be had any more, its steps fail: */
     const char *why;       /* copied */
-    uint64_t fingerprint;  /* where recipe is NULL: what its fingerprint was (timeline.h) */
+    uint64_t fingerprint;  /* where recipe is NULL: what its fingerprint was (timeline.h), */
+    struct recipe *lost; /* and what is still known of it (recipe_new_lost), so that the next generation finds
+                            where it begins; NULL: nothing */
 };
 /* supply_add - a stream with its generations in effect (first steps rise; the first one's is 0; the last
  * one's recipe is there). Files: state_dir/streams/NAME/. Errors: state_dir not writable, no space; -EBUSY:

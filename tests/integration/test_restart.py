@@ -169,8 +169,12 @@ class Restart(unittest.TestCase):
         log = self.refused()
         for words in str(self.corpus), "--reload", "--forget s":
             self.assertIn(words, log)
-        self.restart("--forget", "s")
-        self.assertEqual(len(generations(self.feeder)), 1)
+        self.restart("--reload")
+        after = read(self.feeder, 2, step=5)
+        self.assertEqual([generation for _, generation, _ in after], [2, 2])
+        self.check_lost()
+        self.restart()
+        self.assertEqual(read(self.feeder, 2, step=5), after)
 
     def test_a_corpus_that_is_replaced_while_it_is_served(self):
         read(self.feeder, 5)
