@@ -235,14 +235,16 @@ static int path_of(const char *state_dir, const char *stream, const char *file, 
 
 int roster_put_aside(const char *state_dir, const char *stream, char ret[ROSTER_ASIDE], struct err *reterr)
 {
-    char from[PATH_MAX], to[PATH_MAX], suffix[32];
-    const time_t now = time(NULL);
+    char from[PATH_MAX], to[PATH_MAX], second[20], suffix[48];
+    struct timespec now;
     struct tm tm;
+    (void)clock_gettime(CLOCK_REALTIME, &now);
     ret[0] = '\0';
     int rc = path_of(state_dir, stream, "", from, reterr);
     if (rc != 0 || access(from, F_OK) != 0)
         return rc;
-    (void)strftime(suffix, sizeof suffix, ".old.%Y%m%dT%H%M%SZ", gmtime_r(&now, &tm));
+    (void)strftime(second, sizeof second, "%Y%m%dT%H%M%S", gmtime_r(&now.tv_sec, &tm));
+    (void)snprintf(suffix, sizeof suffix, ".old.%s.%06ldZ", second, now.tv_nsec / 1000);
     if ((rc = path_of(state_dir, stream, suffix, to, reterr)) != 0)
         return rc;
     if (rename(from, to) != 0)
