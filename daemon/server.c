@@ -4,6 +4,7 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "control/control.h"
+#include "control/draft.h"
 #include "control/recall.h"
 #include "corpus/reader.h"
 #include "feed/feed.h"
@@ -27,7 +28,7 @@
 
 struct server {
     const struct server_options *options;
-    struct conf *conf; /* as the file has it: what cannot change while it runs is read here */
+    struct conf *conf; /* a reference, as the file has it: what cannot change while it runs is read here */
     int signal_fd, lock_fd;
     struct roster roster;
     struct reader *reader;
@@ -56,6 +57,26 @@ static void read_holder(const struct server *s, char pid[32])
         (void)strcpy(pid, "unknown");
 }
 
+/* The file as it is now: the other daemon may have taken it anew while this one stood by. */
+static int read_again(struct server *s, struct err *reterr)
+{
+    struct conf_errors errors = {0};
+    struct conf *conf = NULL;
+    int rc = draft_load(s->conf->path, s->options->state_dir, &conf, &errors);
+    if (rc != 0) {
+        (void)err_set(reterr, rc, "%s", errors.text != NULL ? errors.text : err_str(rc));
+    } else if (strcmp(conf->state_dir, s->conf->state_dir) != 0) {
+        rc = err_set(reterr, ERR_CONFIG, "%s names another state_dir now (%s): start again", s->conf->path,
+                     conf->state_dir);
+        conf_free(conf);
+    } else {
+        conf_free(s->conf);
+        s->conf = conf;
+    }
+    conf_errors_fini(&errors);
+    return rc;
+}
+
 /* Until the one that holds the lock is gone: it goes with its holder, however that one ends. */
 static int stand_by(struct server *s, const char *path, struct err *reterr)
 {
@@ -72,7 +93,7 @@ static int stand_by(struct server *s, const char *path, struct err *reterr)
             return ERR_CANCELLED;
     }
     log_info("state_dir %s is free: taking over", s->conf->state_dir);
-    return 0;
+    return read_again(s, reterr);
 }
 
 /* One daemon a state directory. */
@@ -290,13 +311,15 @@ static void stop(struct server *s)
     workers_stop(s->workers);
     reader_stop(s->reader);
     roster_fini(&s->roster);
+    conf_free(s->conf);
     if (s->lock_fd >= 0)
         (void)close(s->lock_fd);
 }
 
-int server_run(struct conf *conf, const struct server_options *options, int signal_fd, struct err *reterr)
+int server_run(const struct conf *conf, const struct server_options *options, int signal_fd,
+               struct err *reterr)
 {
-    struct server s = {.options = options, .conf = conf, .signal_fd = signal_fd, .lock_fd = -1};
+    struct server s = {.options = options, .conf = conf_ref(conf), .signal_fd = signal_fd, .lock_fd = -1};
     s.context.roster = &s.roster;
     int rc = start_and_serve(&s, reterr);
     stop(&s);

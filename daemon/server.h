@@ -22,6 +22,7 @@ struct server_options {
 /* server_run - from opening state_dir to the orderly end. signal_fd: see service/signals.h.
  * Returns: 0 after a stop that was asked for (a signal, or skipalignctl stop), or why the daemon could not
  * start. */
-int server_run(struct conf *conf, const struct server_options *options, int signal_fd, struct err *reterr);
+int server_run(const struct conf *conf, const struct server_options *options, int signal_fd,
+               struct err *reterr);
 
 #endif

@@ -15,6 +15,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 /* One stream that goes on. */
 struct memory {
@@ -489,22 +490,25 @@ static int recall_added(struct roster *r, const struct recall_options *o, const 
     return 0;
 }
 
-static int is_stream(const struct dirent *d)
+static int may_be_stream(const struct dirent *d)
 {
-    return d->d_name[0] != '.' && (d->d_type == DT_DIR || d->d_type == DT_UNKNOWN) &&
-           strlen(d->d_name) <= 64 && fnmatch("*.old.[0-9]*T[0-9]*Z", d->d_name, 0) != 0;
+    return d->d_name[0] != '.' && strlen(d->d_name) <= 64 &&
+           fnmatch("*.old.[0-9]*T[0-9]*Z", d->d_name, 0) != 0;
 }
 
 static int recall_others(struct roster *r, const struct recall_options *o, struct err *reterr)
 {
-    char folder[PATH_MAX];
+    char path[PATH_MAX];
     struct dirent **list;
-    (void)snprintf(folder, sizeof folder, "%s/streams", r->file->state_dir);
-    const int n = scandir(folder, &list, is_stream, alphasort);
-    int rc = n < 0 && errno != ENOENT ? err_sys(reterr, -errno, "%s", folder) : 0;
+    struct stat st;
+    (void)snprintf(path, sizeof path, "%s/streams", r->file->state_dir);
+    const int n = scandir(path, &list, may_be_stream, alphasort);
+    int rc = n < 0 && errno != ENOENT ? err_sys(reterr, -errno, "%s", path) : 0;
     for (int i = 0; i < n; i++) {
-        if (rc == 0 && conf_find_stream(r->file, list[i]->d_name) == NULL)
-            rc = recall_added(r, o, list[i]->d_name, reterr);
+        const char *name = list[i]->d_name;
+        (void)snprintf(path, sizeof path, "%s/streams/%s", r->file->state_dir, name);
+        if (rc == 0 && conf_find_stream(r->file, name) == NULL && stat(path, &st) == 0 && S_ISDIR(st.st_mode))
+            rc = recall_added(r, o, name, reterr);
         free(list[i]);
     }
     if (n >= 0)

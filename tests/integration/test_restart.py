@@ -208,7 +208,6 @@ class Restart(unittest.TestCase):
         self.assertEqual([s["name"] for s in self.feeder.ctl("--json", "status")["streams"]], ["s"])
 
     def test_standing_by(self):
-        before = read(self.feeder, 5)
         second = support.Feeder(self.feeder.config)  # the same state_dir, with doors of its own
         for door in ("feed", "listen"), ("feed", "subscribe"), ("control", "listen"):
             second.config[door[0]] = {**second.config[door[0]], door[1]: second._ipc("-".join(door))}
@@ -218,6 +217,11 @@ class Restart(unittest.TestCase):
         self.addCleanup(second.__exit__, None)
         while not any("standing by" in said for said in second.notified):
             self.assertTrue(second._hear(), second.log())
+        self.stream["seq_len"] = 512  # the first one takes an edited file meanwhile
+        for feeder in self.feeder, second:
+            feeder.config_path.write_text(support.json.dumps(feeder.config))
+        self.feeder.ctl("reload", "--at", 3)
+        before = read(self.feeder, 5)
         self.feeder.kill()
         while not any("READY=1" in said for said in second.notified):
             self.assertTrue(second._hear(), second.log())
