@@ -213,8 +213,10 @@ void stream_generation_at(const struct stream *st, uint64_t step, struct generat
                                     .first_step = g->first_step,
                                     .end_step = g->end_step,
                                     .slots = g->order != NULL ? order_slots(g->order) : 0,
-                                    .epoch_slots = g->order != NULL ? order_epoch_slots(g->order) : 0,
+                                    .not_carried = g->start.lost,
                                     .failure = generation_failed(g) ? g->failure.text : NULL};
+    for (uint32_t c = 0; g->recipe != NULL && c < g->recipe->n_corpora; c++)
+        ret->epoch_slots += g->recipe->epoch_slots[c];
 }
 
 void stream_mark_sent(struct stream *st, uint64_t step)

@@ -1,142 +1,26 @@
 #include "stream/supply.h"
 
-#include "stream/kitchen.h"
+#include "stream/shelf.h"
 #include "stream/stream.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define BUCKETS 1024u
-
-/* A window in memory, or on its way there. */
-struct held {
-    struct supply *supply;
-    struct generation *of;
-    uint64_t number;
-    struct window *window;      /* NULL while it is being made */
-    struct window_order *order; /* NULL once it is made */
-    struct job job;
-    uint64_t bytes;    /* expected, then real */
-    uint32_t pins;     /* pending steps that need it */
-    bool ahead;        /* read ahead, and no step has needed it so far */
-    struct held *next; /* in its bucket */
-    TAILQ_ENTRY(held) in_use;
-};
-
 struct supply {
     struct workers *workers;
-    struct reader *reader;
+    struct shelf shelf;
     void (*changed)(void *arg, struct step *);
     void *arg;
     struct stream *streams, *removed;
     TAILQ_HEAD(steps, step) pending; /* in the order in which they were asked for */
     struct step *favoured;           /* of those: the one that may go beyond the bound; NULL: the first */
-    TAILQ_HEAD(, held) in_use;       /* longest not used first */
-    struct held *buckets[BUCKETS];
-    uint64_t memory, used; /* bytes */
-    uint32_t n_held, n_making;
-    uint64_t made, made_again;
     bool running, again;
-    bool full; /* a step was refused memory: those behind it get none, and nothing is read ahead */
 };
-
-/* ---- windows in memory ---- */
-
-static struct held **bucket_of(struct supply *s, const struct generation *g, uint64_t number)
-{
-    uint64_t h = ((uintptr_t)g >> 4) * 0x9E3779B97F4A7C15ull + number * 0xC2B2AE3D27D4EB4Full;
-    return &s->buckets[(h >> 40) % BUCKETS];
-}
-
-static struct held *find(struct supply *s, const struct generation *g, uint64_t number)
-{
-    struct held *h = *bucket_of(s, g, number);
-    while (h != NULL && (h->of != g || h->number != number))
-        h = h->next;
-    return h;
-}
-
-static void touch(struct supply *s, struct held *h)
-{
-    TAILQ_REMOVE(&s->in_use, h, in_use);
-    TAILQ_INSERT_TAIL(&s->in_use, h, in_use);
-}
-
-static void forget(struct supply *s, struct held *h)
-{
-    struct held **p = bucket_of(s, h->of, h->number);
-    while (*p != h)
-        p = &(*p)->next;
-    *p = h->next;
-    TAILQ_REMOVE(&s->in_use, h, in_use);
-    s->used -= h->bytes;
-    s->n_held--;
-    window_unref(h->window);
-    free(h);
-}
-
-/* Who wants memory: a step that nobody has asked for yet, a pending one, or the favoured one. */
-enum claim { CLAIM_AHEAD, CLAIM_STEP, CLAIM_FAVOURED };
-
-/* Only what nobody needs and what gives memory back may go: a window that a step still holds would stay
- * anyway, and one past the ledger is still to be entered there. What was read ahead for one is not let go to
- * read ahead for another: both would be made twice. */
-static bool may_go(const struct held *h, enum claim claim)
-{
-    return h->window != NULL && h->pins == 0 && !(h->ahead && claim == CLAIM_AHEAD) &&
-           (h->number < ledger_windows(h->of->ledger) || generation_failed(h->of)) &&
-           atomic_load_explicit(&h->window->refs, memory_order_acquire) == 1;
-}
-
-/* May a window be made now? As many are made at a time as there are workers, and one more is read: what more
- * were begun would only take memory. */
-static bool may_make(const struct supply *s, enum claim claim)
-{
-    return claim == CLAIM_FAVOURED || (!s->full && s->n_making <= workers_count(s->workers));
-}
-
-/* Is there room for so many bytes more? If letting go of windows makes it so, the longest not used go. The
- * favoured step's room is made as far as it goes: it takes it in any case. */
-static bool make_room(struct supply *s, uint64_t bytes, enum claim claim)
-{
-    uint64_t stays = s->used;
-    struct held *h, *next;
-    if (s->used + bytes > s->memory && claim != CLAIM_FAVOURED) {
-        TAILQ_FOREACH(h, &s->in_use, in_use)
-        stays -= may_go(h, claim) ? h->bytes : 0;
-        if (stays + bytes > s->memory) {
-            s->full |= claim == CLAIM_STEP;
-            return false;
-        }
-    }
-    for (h = TAILQ_FIRST(&s->in_use); h != NULL && s->used + bytes > s->memory; h = next) {
-        next = TAILQ_NEXT(h, in_use);
-        if (may_go(h, claim))
-            forget(s, h);
-    }
-    return true;
-}
-
-/* ---- making windows ---- */
 
 static void run(struct supply *s);
 
-static void make_done(struct job *job);
-
-static void make_run(struct job *job, void *scratch)
-{
-    struct held *h = (struct held *)((char *)job - offsetof(struct held, job));
-    kitchen_make(scratch, h->order);
-    fetch_release(h->supply->reader, &h->order->fetch);
-}
-
-static void reads_done(struct fetch *f) /* on the reader's thread */
-{
-    struct window_order *o = (struct window_order *)((char *)f - offsetof(struct window_order, fetch));
-    struct held *h = o->arg;
-    workers_submit(h->supply->workers, &h->job);
-}
+/* ---- windows ---- */
 
 static void fail(struct supply *s, struct generation *g, const char *why)
 {
@@ -144,38 +28,18 @@ static void fail(struct supply *s, struct generation *g, const char *why)
     s->again = true; /* for pending steps that were looked at already */
 }
 
-static bool start_making(struct supply *s, struct generation *g, uint64_t number, uint64_t first_slot,
-                         uint32_t n_slots, uint64_t bytes)
+static bool make(struct supply *s, struct generation *g, uint64_t number, uint64_t first_slot,
+                 uint32_t n_slots, uint64_t bytes)
 {
-    struct held *h = calloc(1, sizeof *h);
-    struct window_order *o = window_order_new(g->recipe, g->order, &g->cursor, number, first_slot, n_slots);
-    if (h == NULL || o == NULL) {
-        free(h);
-        if (o != NULL)
-            window_unref(o->window);
-        window_order_free(o);
-        fail(s, g, "no memory for a window");
-        return false;
-    }
-    *h = (struct held){.supply = s,
-                       .of = g,
-                       .number = number,
-                       .order = o,
-                       .job = {.run = make_run, .done = make_done},
-                       .bytes = bytes};
-    struct held **bucket = bucket_of(s, g, number);
-    h->next = *bucket;
-    *bucket = h;
-    TAILQ_INSERT_TAIL(&s->in_use, h, in_use);
-    s->used += bytes;
-    s->n_held++;
-    s->n_making++;
-    if (number < ledger_windows(g->ledger))
-        s->made_again++;
-    o->arg = h;
-    o->fetch.done = reads_done;
-    reader_submit(s->reader, &o->fetch);
-    return true;
+    if (shelf_make(&s->shelf, g, number, first_slot, n_slots, bytes) != NULL)
+        return true;
+    fail(s, g, "no memory for a window");
+    return false;
+}
+
+static struct held *find(struct supply *s, const struct generation *g, uint64_t number)
+{
+    return shelf_find(&s->shelf, g, number);
 }
 
 /* Windows that were made, in the stream's order, as far as they are there without a gap. A step past them may
@@ -191,19 +55,10 @@ static void enter_frontier(struct supply *s, struct generation *g)
     }
 }
 
-static void make_done(struct job *job)
+static void window_made(void *arg, struct held *h)
 {
-    struct held *h = (struct held *)((char *)job - offsetof(struct held, job));
-    struct supply *s = h->supply;
+    struct supply *s = arg;
     struct generation *g = h->of;
-    h->window = h->order->window;
-    window_order_free(h->order);
-    h->order = NULL;
-    uint64_t bytes = window_bytes(h->window);
-    s->used += bytes - h->bytes;
-    h->bytes = bytes;
-    s->n_making--;
-    s->made++;
     if (h->number < ledger_windows(g->ledger) && h->window->rc == 0 &&
         h->window->n_rows !=
             ledger_first_row(g->ledger, h->number + 1) - ledger_first_row(g->ledger, h->number))
@@ -223,8 +78,8 @@ static void make_done(struct job *job)
 static bool make_known(struct supply *s, struct generation *g, uint64_t w)
 {
     uint64_t slot = ledger_first_slot(g->ledger, w);
-    return start_making(s, g, w, slot, (uint32_t)(ledger_first_slot(g->ledger, w + 1) - slot),
-                        ledger_window_bytes(g->ledger, w));
+    return make(s, g, w, slot, (uint32_t)(ledger_first_slot(g->ledger, w + 1) - slot),
+                ledger_window_bytes(g->ledger, w));
 }
 
 /* All windows of a step are pinned and made, or none: two half-served steps could wait for each other's
@@ -241,9 +96,10 @@ static bool pin_windows(struct supply *s, struct step *step)
             continue;
         }
         h->pins++;
-        touch(s, h);
+        shelf_touch(&s->shelf, h);
     }
-    bool may = missing == 0 || (may_make(s, claim) && make_room(s, missing, claim));
+    bool may =
+        missing == 0 || (shelf_may_make(&s->shelf, claim) && shelf_make_room(&s->shelf, missing, claim));
     for (uint64_t w = step->first_window; w <= step->last_window; w++) {
         struct held *h = find(s, g, w);
         if (h != NULL && !may)
@@ -262,7 +118,7 @@ static void unpin_windows(struct supply *s, struct step *step)
             continue; /* the generation failed while they were being pinned */
         h->pins--;
         h->ahead = false;
-        touch(s, h);
+        shelf_touch(&s->shelf, h);
     }
     step->pinned = false;
 }
@@ -307,10 +163,11 @@ static bool make_next(struct supply *s, struct generation *g, enum claim claim)
         return false; /* the next generation's are wanted then */
     if (claim == CLAIM_FAVOURED && ahead > 0)
         claim = CLAIM_STEP; /* the one that the ledger waits for is on its way */
-    if (!may_make(s, claim))
+    if (!shelf_may_make(&s->shelf, claim))
         return false;
     uint32_t n = window_plan(g->recipe, g->order, &g->cursor, g->planned_slot, &bytes);
-    if (n == 0 || !make_room(s, bytes, claim) || !start_making(s, g, g->planned, g->planned_slot, n, bytes))
+    if (n == 0 || !shelf_make_room(&s->shelf, bytes, claim) ||
+        !make(s, g, g->planned, g->planned_slot, n, bytes))
         return false;
     g->planned++;
     g->planned_slot += n;
@@ -321,8 +178,8 @@ static bool make_ahead(struct supply *s, struct generation *g, uint64_t w)
 {
     if (w >= ledger_windows(g->ledger))
         return make_next(s, g, CLAIM_AHEAD);
-    return may_make(s, CLAIM_AHEAD) && make_room(s, ledger_window_bytes(g->ledger, w), CLAIM_AHEAD) &&
-           make_known(s, g, w);
+    return shelf_may_make(&s->shelf, CLAIM_AHEAD) &&
+           shelf_make_room(&s->shelf, ledger_window_bytes(g->ledger, w), CLAIM_AHEAD) && make_known(s, g, w);
 }
 
 /* The start of a generation, from the last step before it. Is it known now? */
@@ -470,7 +327,7 @@ static void run(struct supply *s)
     s->running = true;
     while (s->again) {
         struct steps changed = TAILQ_HEAD_INITIALIZER(changed);
-        s->again = s->full = false;
+        s->again = s->shelf.full = false;
         advance_all(s, &changed);
         for (struct step *step; (step = TAILQ_FIRST(&changed)) != NULL;) {
             TAILQ_REMOVE(&changed, step, in_pending);
@@ -548,13 +405,14 @@ int stream_hold(struct supply *s, struct stream *st, uint64_t at, uint64_t made,
         return err_sys(reterr, -ENOMEM, "changing it");
     if (at != STREAM_UNKNOWN && at < first) {
         *ret = first;
-        return err_set(reterr, ERR_CHANGED,
-                       "steps below %llu have been handed out, so step %llu is too early; take %llu or a later one",
-                       (unsigned long long)first, (unsigned long long)at, (unsigned long long)first);
+        return err_set(
+            reterr, ERR_CHANGED,
+            "steps below %llu have been handed out, so step %llu is too early; take %llu or a later one",
+            (unsigned long long)first, (unsigned long long)at, (unsigned long long)first);
     }
     if (at != STREAM_UNKNOWN && at > total)
-        return err_set(reterr, ERR_LIMIT, "it ends before step %llu: it has %llu steps", (unsigned long long)at,
-                       (unsigned long long)total);
+        return err_set(reterr, ERR_LIMIT, "it ends before step %llu: it has %llu steps",
+                       (unsigned long long)at, (unsigned long long)total);
     *ret = st->held_from = at != STREAM_UNKNOWN ? at : first;
     return 0;
 }
@@ -616,12 +474,10 @@ int supply_new(struct workers *w, struct reader *r, uint64_t memory,
     if (s == NULL)
         return -ENOMEM;
     s->workers = w;
-    s->reader = r;
-    s->memory = memory;
     s->changed = changed;
     s->arg = arg;
     TAILQ_INIT(&s->pending);
-    TAILQ_INIT(&s->in_use);
+    shelf_init(&s->shelf, w, r, memory, window_made, s);
     *ret = s;
     return 0;
 }
@@ -660,30 +516,10 @@ int supply_add(struct supply *s, const char *name, const char *state_dir, const 
     return 0;
 }
 
-/* A generation's windows that are in memory, or on their way. */
-static bool has_windows(const struct supply *s, const struct stream *st)
-{
-    const struct held *h;
-    TAILQ_FOREACH(h, &s->in_use, in_use)
-    if (h->of->stream == st)
-        return true;
-    return false;
-}
-
-static void forget_windows(struct supply *s, const struct stream *st)
-{
-    for (struct held *h = TAILQ_FIRST(&s->in_use), *next; h != NULL; h = next) {
-        next = TAILQ_NEXT(h, in_use);
-        if (h->of->stream == st && h->window != NULL && h->pins == 0)
-            forget(s, h);
-    }
-}
-
 static void free_removed(struct supply *s)
 {
     for (struct stream **p = &s->removed, *st; (st = *p) != NULL;) {
-        forget_windows(s, st);
-        if (LIST_EMPTY(&st->live) && !has_windows(s, st)) {
+        if (LIST_EMPTY(&st->live) && shelf_clear(&s->shelf, st)) {
             *p = st->next;
             stream_free(st);
         } else {
@@ -723,11 +559,7 @@ void supply_stop(struct supply *s)
             let_origin_go(s, st->generations[i]);
     }
     CHECK(TAILQ_EMPTY(&s->pending));
-    while (s->n_making > 0)
-        workers_wait(s->workers);
-    for (struct held *h; (h = TAILQ_FIRST(&s->in_use)) != NULL;)
-        forget(s, h);
-    CHECK(s->used == 0);
+    shelf_fini(&s->shelf);
     while (s->streams != NULL || s->removed != NULL) {
         struct stream **from = s->streams != NULL ? &s->streams : &s->removed, *st = *from;
         *from = st->next;
@@ -752,12 +584,12 @@ struct stream *supply_next(struct supply *s, struct stream *after)
 
 void supply_get_stats(const struct supply *s, struct supply_stats *ret)
 {
-    *ret = (struct supply_stats){.memory = s->memory,
-                                 .memory_used = s->used,
-                                 .windows_held = s->n_held - s->n_making,
-                                 .windows_making = s->n_making,
-                                 .windows_made = s->made,
-                                 .windows_made_again = s->made_again};
+    *ret = (struct supply_stats){.memory = s->shelf.memory,
+                                 .memory_used = s->shelf.used,
+                                 .windows_held = s->shelf.n_held - s->shelf.n_making,
+                                 .windows_making = s->shelf.n_making,
+                                 .windows_made = s->shelf.n_made,
+                                 .windows_made_again = s->shelf.n_made_again};
     const struct step *step;
     TAILQ_FOREACH(step, &s->pending, in_pending)
     ret->steps_pending++;

@@ -124,7 +124,9 @@ struct generation_info {
     uint64_t first_step;
     uint64_t end_step;    /* the first one of the next generation; STREAM_UNKNOWN: none */
     uint64_t slots;       /* in all; UINT64_MAX: for ever; 0: its start is not known yet */
-    uint64_t epoch_slots; /* of a whole epoch; 0: the same */
+    uint64_t epoch_slots; /* of a whole epoch */
+    uint64_t not_carried; /* documents that the generation before had planned and not sent, of corpora that left
+                           or changed */
     const char *failure;  /* NULL: none */
 };
 void stream_generation_at(const struct stream *st, uint64_t step, struct generation_info *ret);
