@@ -367,6 +367,99 @@ static void put_number_for_flag(struct ctl_writer *w)
     ctl_put_uint(w, "drain", 1);
 }
 
+static void put_text_for_list(struct ctl_writer *w)
+{
+    ctl_put_text(w, "edits", "chat.seed");
+}
+
+static void put_number_in_list(struct ctl_writer *w)
+{
+    ctl_put_list(w, "edits");
+    ctl_put_text(w, NULL, "chat.seed");
+    ctl_put_uint(w, NULL, 5);
+    ctl_put_end(w);
+}
+
+static void put_nul_in_list(struct ctl_writer *w)
+{
+    ctl_put_list(w, "edits");
+    ctl_put_text(w, NULL, "chat.seed");
+    ctl_put_bytes(w, NULL, "5\0", 2);
+    ctl_put_end(w);
+}
+
+static void put_long_text_in_list(struct ctl_writer *w)
+{
+    char *text = calloc(1, ARGUMENT_BYTES_MAX + 2);
+    assert_non_null(text);
+    memset(text, 'x', ARGUMENT_BYTES_MAX + 1);
+    ctl_put_list(w, "edits");
+    ctl_put_text(w, NULL, "chat.seed");
+    ctl_put_text(w, NULL, text);
+    ctl_put_end(w);
+    free(text);
+}
+
+static void put_three_edits(struct ctl_writer *w)
+{
+    ctl_put_list(w, "edits");
+    ctl_put_text(w, NULL, "chat.seed");
+    ctl_put_text(w, NULL, "5");
+    ctl_put_text(w, NULL, "chat.epochs");
+    ctl_put_end(w);
+}
+
+static void put_one_edit(struct ctl_writer *w)
+{
+    ctl_put_list(w, "edits");
+    ctl_put_text(w, NULL, "chat.seed");
+    ctl_put_end(w);
+}
+
+static void put_long_who(struct ctl_writer *w)
+{
+    char name[200] = {0};
+    memset(name, 'x', sizeof name - 1);
+    ctl_put_text(w, "who", name);
+}
+
+static void put_stream_twice(struct ctl_writer *w)
+{
+    ctl_put_text(w, "stream", "chat");
+    ctl_put_text(w, "stream", "code");
+}
+
+static void put_wrong_kind(struct ctl_writer *w)
+{
+    ctl_put_text(w, "kind", "tokenizer");
+    ctl_put_text(w, "name", "x");
+}
+
+static void put_generation_0(struct ctl_writer *w)
+{
+    ctl_put_text(w, "stream", "chat");
+    ctl_put_uint(w, "generation", 0);
+}
+
+static void test_wrong_arguments_of_changes(void **state)
+{
+    struct fixture *f = *state;
+    expect_argument_error(f, "set", put_nothing, "bad-argument", "'edits' is missing");
+    expect_argument_error(f, "set", put_text_for_list, "bad-argument", "a list of 2 to");
+    expect_argument_error(f, "set", put_one_edit, "bad-argument", "a list of 2 to");
+    expect_argument_error(f, "set", put_number_in_list, "bad-argument", "a list of 2 to");
+    expect_argument_error(f, "set", put_nul_in_list, "bad-argument", "none of them NUL");
+    expect_argument_error(f, "set", put_long_text_in_list, "bad-argument", "32768 bytes");
+    expect_argument_error(f, "set", put_three_edits, "bad-argument", "missing after 'chat.epochs'");
+    expect_argument_error(f, "reload", put_long_who, "bad-argument", "128 bytes");
+    expect_argument_error(f, "pause", put_stream_twice, "bad-argument", "'stream' is there twice");
+    expect_argument_error(f, "add", put_wrong_kind, "bad-argument", "corpus, stream and template");
+    expect_argument_error(f, "remove", put_wrong_kind, "bad-argument", "corpus, stream and template");
+    expect_argument_error(f, "revert", put_generation_0, "bad-argument", "1 to 4294967295");
+    expect_argument_error(f, "history", put_misspelt_stream, "unknown-stream", "did you mean 'chat'");
+    expect_argument_error(f, "cancel", put_nothing, "unchanged", "no change is being prepared");
+}
+
 static void test_wrong_arguments(void **state)
 {
     struct fixture *f = *state;
@@ -536,6 +629,7 @@ int main(void)
         CASE(test_no_socket),
         CASE(test_bad_messages),
         CASE(test_wrong_arguments),
+        CASE(test_wrong_arguments_of_changes),
         CASE(test_random_bytes),
         CASE(test_large_messages),
         CASE(test_many_frames),
