@@ -209,22 +209,23 @@ void consumers_foresee(const struct consumers *cs, const struct stream *st, cons
 static void note_wait(struct consumer *c, uint64_t now_ns)
 {
     struct consumers *cs = c->all;
-    if (c->wait != WAIT_STEP)
+    bool long_one = c->wait == WAIT_STEP || c->wait == WAIT_PAUSED;
+    if (!long_one)
         c->say_wait_ns = 0;
-    if (c->wait != WAIT_STEP || c->door->kind != DOOR_ROUTER || c->say_wait_ns != 0)
+    if (!long_one || c->door->kind != DOOR_ROUTER || c->say_wait_ns != 0)
         return;
     c->say_wait_ns = now_ns + FIRST_WAIT_NS;
     if (c->say_wait_ns < cs->say_wait_ns)
         cs->say_wait_ns = c->say_wait_ns;
 }
 
-/* A step that can be looked up is on its way; one that cannot may take hours, and its consumer should know.
- */
+/* A step that can be looked up is on its way; one that cannot may take hours, and so may a pause: its
+ * consumer should know that nobody has forgotten it. */
 static void say_wait(struct consumer *c)
 {
-    if (stream_step_known(c->stream, c->next_step))
+    if (!c->paused && stream_step_known(c->stream, c->next_step))
         return;
-    double seconds = stream_seconds_to(c->stream, c->next_step);
+    double seconds = c->paused ? -1 : stream_seconds_to(c->stream, c->next_step);
     const struct msg_wait m = {.step = c->next_step,
                                .known = stream_known_steps(c->stream),
                                .seconds = seconds < 0 ? MSG_UNKNOWN : (uint64_t)seconds + 1};
@@ -239,7 +240,7 @@ static void say_waits(struct consumers *cs, uint64_t now_ns)
         return;
     TAILQ_FOREACH(c, &cs->list, in_list)
     {
-        if (c->stream == NULL || c->wait != WAIT_STEP || c->say_wait_ns == 0)
+        if (c->stream == NULL || c->say_wait_ns == 0)
             continue;
         if (c->say_wait_ns <= now_ns) {
             say_wait(c);

@@ -125,8 +125,8 @@ struct generation_info {
     uint64_t end_step;    /* the first one of the next generation; STREAM_UNKNOWN: none */
     uint64_t slots;       /* in all; UINT64_MAX: for ever; 0: its start is not known yet */
     uint64_t epoch_slots; /* of a whole epoch */
-    uint64_t not_carried; /* documents that the generation before had planned and not sent, of corpora that left
-                           or changed */
+    uint64_t not_carried; /* documents that the generation before had planned and not sent, of corpora that
+                           left or changed */
     const char *failure;  /* NULL: none */
 };
 void stream_generation_at(const struct stream *st, uint64_t step, struct generation_info *ret);
