@@ -16,6 +16,7 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -43,9 +44,11 @@ struct server {
 static bool stop_asked(const struct server *s)
 {
     int signal = signals_read(s->signal_fd);
-    if (signal != 0)
+    if (signal == SIGHUP)
+        log_info("SIGHUP: passed over, as nothing is served yet");
+    else if (signal != 0)
         log_info("%s: stopping before everything was ready", strsignal(signal));
-    return signal != 0;
+    return signal != 0 && signal != SIGHUP;
 }
 
 static void read_holder(const struct server *s, char pid[32])
@@ -261,7 +264,9 @@ static int serve(struct server *s, bool before_ready, struct err *reterr)
             return ERR_CANCELLED;
         case CONTROL_FD: {
             int signal = signals_read(s->signal_fd);
-            if (signal == 0)
+            if (signal == SIGHUP)
+                control_reload(s->control);
+            if (signal == 0 || signal == SIGHUP)
                 break;
             log_info("%s: stopping", strsignal(signal));
             return ERR_CANCELLED;

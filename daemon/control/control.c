@@ -24,7 +24,7 @@
 /* Where a reply goes: a ROUTER puts the peer's name before each message, a REQ an empty frame after it. */
 struct envelope {
     char peer[255]; /* ZeroMQ's limit */
-    size_t n_peer;
+    size_t n_peer;  /* 0: nobody waits for it */
     bool delimiter;
 };
 
@@ -136,7 +136,7 @@ int control_open(const struct control_context *context, struct control **ret, st
 
 static bool send_message(struct control *c, struct envelope *to, const msgpack_sbuffer *message)
 {
-    if (zmq_send(c->socket, to->peer, to->n_peer, ZMQ_SNDMORE | ZMQ_DONTWAIT) < 0)
+    if (to->n_peer == 0 || zmq_send(c->socket, to->peer, to->n_peer, ZMQ_SNDMORE | ZMQ_DONTWAIT) < 0)
         return false;
     if (to->delimiter)
         (void)zmq_send(c->socket, "", 0, ZMQ_SNDMORE | ZMQ_DONTWAIT);
@@ -184,10 +184,10 @@ static void keep_waiting(struct control *c, struct envelope *to, struct request 
     c->waiting[c->n_waiting++] = w;
 }
 
-static void serve(struct control *c, struct envelope *to, zmq_msg_t *body)
+static void serve(struct control *c, struct envelope *to, const char *data, size_t size)
 {
     struct request q;
-    request_run(&q, c->context, zmq_msg_data(body), zmq_msg_size(body));
+    request_run(&q, c->context, data, size);
     if (q.again != NULL)
         keep_waiting(c, to, &q);
     else
@@ -210,7 +210,7 @@ static bool receive(struct control *c)
         more = zmq_msg_more(&body);
         to.delimiter |= first && more && zmq_msg_size(&body) == 0;
     }
-    serve(c, &to, &body);
+    serve(c, &to, zmq_msg_data(&body), zmq_msg_size(&body));
     (void)zmq_msg_close(&body);
     return true;
 }
@@ -268,6 +268,25 @@ enum control_event control_wait(struct control *c, int fd, int timeout_ms)
     const enum control_event asked = c->asked;
     c->asked = CONTROL_TIMEOUT;
     return asked;
+}
+
+void control_reload(struct control *c)
+{
+    struct envelope nobody = {.n_peer = 0};
+    struct ctl_writer w;
+    ctl_init(&w);
+    ctl_put_map(&w, NULL);
+    ctl_put_uint(&w, "version", CTL_VERSION);
+    ctl_put_text(&w, "command", "reload");
+    ctl_put_map(&w, "arguments");
+    ctl_put_text(&w, "who", "SIGHUP");
+    ctl_put_end(&w);
+    ctl_put_end(&w);
+    if (w.rc == 0)
+        serve(c, &nobody, w.buf.data, w.buf.size);
+    else
+        log_error("reload: %s", err_str(w.rc));
+    ctl_fini(&w);
 }
 
 void control_close(struct control *c)

@@ -45,6 +45,9 @@ enum control_event {
  * client asks for the end. */
 enum control_event control_wait(struct control *c, int fd, int timeout_ms);
 
+/* control_reload - as if a client had asked for `reload`; what comes of it is in the log. */
+void control_reload(struct control *c);
+
 /* control_close - lets answers go out for at most a second; waiting requests are told. NULL is fine. */
 void control_close(struct control *c);
 

@@ -2,6 +2,7 @@
 and the history agree on what changed when."""
 
 import shutil
+import signal
 import tempfile
 import unittest
 from pathlib import Path
@@ -222,6 +223,15 @@ class Change(unittest.TestCase):
         self.feeder.config["streams"][0]["seq_len"] = "none"
         self.feeder.config_path.write_text(support.json.dumps(self.feeder.config))
         self.refused("bad-config", str(self.feeder.config_path), "reload")
+
+    def test_sighup_reloads(self):
+        self.feeder.config["streams"][0]["seq_len"] = 512
+        self.feeder.config_path.write_text(support.json.dumps(self.feeder.config))
+        self.feeder.process.send_signal(signal.SIGHUP)
+        while len(self.history()) < 2:  # each answer comes after what the daemon did before
+            pass
+        self.assertEqual(self.history()[1]["who"], "SIGHUP")
+        self.assertEqual(self.done("diff")["changes"], [])
 
     def test_a_dry_reload_holds_nothing_new(self):
         with self.corpus.open("a") as file:
