@@ -196,6 +196,9 @@ static void show_made(const struct paper *p, struct token_cursor s)
         paper_put(p, STYLE_DIM, "  (skipalignctl quarantine %s)", text(s, "name"));
         paper_end(p);
     }
+    if (ctl_get_uint(s, "not_carried") > 0)
+        put_line(p, "left behind", "%s documents of corpora that left or changed with generation %" PRIu64,
+                 paper_count(ctl_get_uint(s, "not_carried")), ctl_get_uint(s, "generation"));
 }
 
 static void show_stream(const struct paper *p, struct token_cursor s)

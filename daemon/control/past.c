@@ -1,6 +1,8 @@
 /* past - what happened to a stream: batches that were sent, records that were not. */
 #include "control/commands.h"
 
+#include "base/array.h"
+
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -60,41 +62,63 @@ void command_tail(struct request *q)
 
 /* ---- quarantine ---- */
 
+/* Of one generation; copied, so that the feed's thread is soon back at its work. */
+struct part {
+    uint32_t generation, n;
+    struct recipe *recipe; /* a reference */
+    struct quarantined *records;
+};
+
 struct unused {
     const char *name;
-    struct quarantined *records; /* copied, so that the feed's thread is soon back at its work */
-    uint32_t limit, n;
-    uint32_t generation;
-    struct recipe *recipe; /* a reference */
+    uint32_t limit;
+    struct part *parts;
+    uint32_t n_parts;
+    size_t parts_cap;
     struct stream_counts counts;
     int rc;
 };
+
+static int take_part(struct unused *u, const struct stream *st, uint64_t step,
+                     const struct generation_info *g)
+{
+    const struct quarantined *records;
+    uint32_t n;
+    stream_get_quarantine(st, step, &records, &n);
+    n = n < u->limit ? n : u->limit;
+    if (n == 0)
+        return 0;
+    struct part part = {.generation = g->number, .n = n, .records = malloc(n * sizeof *records)};
+    if (part.records == NULL || array_grow(&u->parts, &u->parts_cap, u->n_parts + 1) != 0) {
+        free(part.records);
+        return -ENOMEM;
+    }
+    memcpy(part.records, records, n * sizeof *records);
+    part.recipe = recipe_ref((struct recipe *)g->recipe);
+    u->parts[u->n_parts++] = part;
+    u->limit -= n;
+    return 0;
+}
 
 static void get_unused(struct feed *f, void *arg)
 {
     struct unused *u = arg;
     const struct stream *st = supply_find(feed_supply(f), u->name);
-    const struct quarantined *records;
+    struct generation_info g;
     stream_get_counts(st, &u->counts);
-    stream_get_quarantine(st, &records, &u->n);
-    u->n = u->n < u->limit ? u->n : u->limit;
-    struct generation_info newest;
-    stream_generation_at(st, UINT64_MAX, &newest);
-    u->generation = newest.number;
-    u->recipe = recipe_ref((struct recipe *)newest.recipe);
-    u->records = malloc((u->n > 0 ? u->n : 1) * sizeof *records);
-    if (u->records == NULL)
-        u->rc = -ENOMEM;
-    else if (u->n > 0)
-        memcpy(u->records, records, u->n * sizeof *records);
+    for (uint64_t step = 0; step != STREAM_UNKNOWN && u->rc == 0; step = g.end_step) {
+        stream_generation_at(st, step, &g);
+        u->rc = take_part(u, st, step, &g);
+    }
 }
 
-static void put_unused(struct ctl_writer *w, const struct recipe *r, const struct quarantined *u)
+static void put_unused(struct ctl_writer *w, const struct part *part, const struct quarantined *u)
 {
-    const struct corpus *c = r->corpora[u->corpus];
+    const struct corpus *c = part->recipe->corpora[u->corpus];
     struct corpus_extent extent;
     corpus_get(c, u->record, &extent);
     ctl_put_map(w, NULL);
+    ctl_put_uint(w, "generation", part->generation);
     ctl_put_text(w, "corpus", corpus_conf(c)->name);
     ctl_put_uint(w, "record", u->record);
     ctl_put_text(w, "file", corpus_path(c, extent.file));
@@ -106,6 +130,20 @@ static void put_unused(struct ctl_writer *w, const struct recipe *r, const struc
     ctl_put_end(w);
 }
 
+static void put_reasons(struct ctl_writer *w, const struct stream_counts *counts)
+{
+    uint64_t all = 0;
+    ctl_put_map(w, "reasons");
+    for (int i = USABLE + 1; i < UNUSABLE__COUNT; i++) {
+        all += counts->unusable[i];
+        if (counts->unusable[i] > 0)
+            ctl_put_uint(w, unusable_names[i], counts->unusable[i]);
+    }
+    ctl_put_end(w);
+    ctl_put_uint(w, "unused", all);
+    ctl_put_uint(w, "seen", counts->slots);
+}
+
 void command_quarantine(struct request *q)
 {
     const struct conf_stream *stream = request_stream(q, 0);
@@ -114,26 +152,17 @@ void command_quarantine(struct request *q)
     struct ctl_writer *w = &q->reply;
     struct unused u = {.name = stream->name, .limit = (uint32_t)q->arguments[1].number};
     feed_call(q->context->feed, get_unused, &u);
-    if (u.rc != 0) {
-        recipe_unref(u.recipe);
-        w->rc = u.rc;
-        return;
-    }
-    uint64_t all = 0;
-    ctl_put_uint(w, "generation", u.generation);
-    ctl_put_map(w, "reasons");
-    for (int i = USABLE + 1; i < UNUSABLE__COUNT; i++) {
-        all += u.counts.unusable[i];
-        if (u.counts.unusable[i] > 0)
-            ctl_put_uint(w, unusable_names[i], u.counts.unusable[i]);
-    }
-    ctl_put_end(w);
-    ctl_put_uint(w, "unused", all);
-    ctl_put_uint(w, "seen", u.counts.slots);
+    put_reasons(w, &u.counts);
     ctl_put_list(w, "records");
-    for (uint32_t i = 0; i < u.n; i++)
-        put_unused(w, u.recipe, &u.records[i]);
+    for (uint32_t p = 0; p < u.n_parts; p++)
+        for (uint32_t i = 0; i < u.parts[p].n; i++)
+            put_unused(w, &u.parts[p], &u.parts[p].records[i]);
     ctl_put_end(w);
-    free(u.records);
-    recipe_unref(u.recipe);
+    if (u.rc != 0)
+        w->rc = u.rc;
+    for (uint32_t p = 0; p < u.n_parts; p++) {
+        free(u.parts[p].records);
+        recipe_unref(u.parts[p].recipe);
+    }
+    free(u.parts);
 }

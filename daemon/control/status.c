@@ -231,6 +231,7 @@ static void put_streams(struct ctl_writer *w, const struct control_context *x, c
         ctl_put_uint(w, "sent", stream_sent(st));
         put_lost(w, roster_find(x->roster, stream_name(st)));
         ctl_put_uint(w, "epoch_slots", newest.epoch_slots);
+        ctl_put_uint(w, "not_carried", newest.not_carried);
         put_stream_settings(w, r);
         ctl_put_map(w, "made");
         put_stream_counts(w, &counts);

@@ -263,14 +263,32 @@ const char *stream_ledger_failure(const struct stream *st)
 
 void stream_get_counts(const struct stream *st, struct stream_counts *ret)
 {
-    const struct generation *g = stream_newest(st);
-    *ret = g->ledger != NULL ? *ledger_counts(g->ledger) : (struct stream_counts){0};
-    ret->row_tokens = ret->rows * (uint64_t)g->recipe->conf->seq_len;
+    *ret = (struct stream_counts){0};
+    for (uint32_t i = 0; i < st->n_generations; i++) {
+        const struct generation *g = st->generations[i];
+        if (g->ledger == NULL)
+            continue;
+        const struct stream_counts *c = ledger_counts(g->ledger);
+        ret->windows += c->windows;
+        ret->rows += c->rows;
+        ret->documents += c->documents;
+        ret->tokens += c->tokens;
+        ret->supervised += c->supervised;
+        ret->row_tokens += c->rows * (uint64_t)g->recipe->conf->seq_len;
+        ret->slots += c->slots;
+        ret->truncated += c->truncated;
+        ret->split += c->split;
+        for (int k = 0; k < UNUSABLE__COUNT; k++)
+            ret->unusable[k] += c->unusable[k];
+        for (int k = 0; k < POS_OUTCOME__COUNT; k++)
+            ret->outcome[k] += c->outcome[k];
+    }
 }
 
-void stream_get_quarantine(const struct stream *st, const struct quarantined **ret, uint32_t *ret_n)
+void stream_get_quarantine(const struct stream *st, uint64_t step, const struct quarantined **ret,
+                           uint32_t *ret_n)
 {
-    const struct generation *g = stream_newest(st);
+    const struct generation *g = stream_at(st, step);
     *ret_n = 0;
     if (g->ledger != NULL)
         ledger_quarantine(g->ledger, ret, ret_n);

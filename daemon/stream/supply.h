@@ -167,10 +167,9 @@ struct stream_counts {
     uint64_t truncated, split;
     uint64_t outcome[POS_OUTCOME__COUNT];
 };
-/* Of the newest generation. */
 void stream_get_counts(const struct stream *st, struct stream_counts *ret);
 
-/* The first STREAM_QUARANTINE records not used in the newest generation, in the order of the stream. Borrowed
+/* The first STREAM_QUARANTINE records not used by the generation of a step, in the order of the stream. Borrowed
  * until the next call of supply. */
 #define STREAM_QUARANTINE 10000
 struct quarantined {
@@ -182,7 +181,8 @@ struct quarantined {
     char detail[RECORD_DETAIL];
     uint32_t check; /* the ledger's, of all before it */
 };
-void stream_get_quarantine(const struct stream *st, const struct quarantined **ret, uint32_t *ret_n);
+void stream_get_quarantine(const struct stream *st, uint64_t step, const struct quarantined **ret,
+                           uint32_t *ret_n);
 
 struct supply_stats {
     uint64_t memory, memory_used; /* bytes: bound, windows held and being made */

@@ -147,7 +147,7 @@ static void bad_records_are_quarantined_once_and_remembered(void **state)
         uint32_t n;
         rig_start(r);
         all_hashes(r, hashes);
-        stream_get_quarantine(r->streams[0], &q, &n);
+        stream_get_quarantine(r->streams[0], 0, &q, &n);
         assert_int_equal(n, 200);
         for (uint32_t i = 0; i < n; i++) {
             assert_int_equal(q[i].reason, UNUSABLE_JSON);
