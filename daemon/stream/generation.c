@@ -205,13 +205,21 @@ void generation_free(struct generation *g)
     free(g);
 }
 
-/* The first slot after the window that holds the last row before `g`; UINT64_MAX: not known. */
+/* Where `before` is lost: the first slot after the window that holds the last row before `g`; where windows
+ * were never planned as far as that, the first one after those that were. UINT64_MAX: not known. Once a step
+ * of g has been handed out, only what g began with then will do, documents left over included: then it is
+ * never known. */
 static uint64_t slots_before(const struct generation *g, const struct generation *before)
 {
-    uint64_t rows = (g->first_step - before->first_step) * (uint64_t)before->recipe->conf->global_batch;
-    if (rows > ledger_first_row(before->ledger, ledger_windows(before->ledger)))
+    const struct ledger *l = before->ledger;
+    uint64_t n = ledger_windows(l), batch = (uint64_t)before->recipe->conf->global_batch,
+             rows = (g->first_step - before->first_step) * batch, sent = stream_sent(g->stream);
+    if (sent > g->first_step)
         return UINT64_MAX;
-    return rows == 0 ? 0 : ledger_first_slot(before->ledger, ledger_find(before->ledger, rows - 1) + 1);
+    if (rows <= ledger_first_row(l, n))
+        return rows == 0 ? 0 : ledger_first_slot(l, ledger_find(l, rows - 1) + 1);
+    bool holds_sent = sent <= before->first_step + ledger_first_row(l, n) / batch;
+    return before->ended || holds_sent ? ledger_first_slot(l, n) : UINT64_MAX;
 }
 
 void generation_begin(struct generation *g, const struct generation *before, const struct step *last)
