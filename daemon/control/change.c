@@ -123,18 +123,14 @@ static bool refuse_restart(struct request *q, const struct change *c)
 struct look {
     const struct change *change;
     struct request *request;
-    struct feed_event *events;
     bool refused;
 };
 
-static bool refuse_epochs(struct look *l, const struct conf_stream *conf)
+static bool refuse_epochs(struct look *l, const struct stream *st, const struct conf_stream *conf)
 {
-    const uint32_t n = feed_events(l->change->feed, 0, l->events, FEED_EVENTS);
-    uint64_t epoch = 0;
-    for (uint32_t i = 0; i < n; i++)
-        if (strcmp(l->events[i].stream, conf->name) == 0 && l->events[i].epoch > epoch)
-            epoch = l->events[i].epoch;
-    if (conf->epochs == 0 || (uint64_t)conf->epochs > epoch)
+    uint64_t epoch, sent = stream_sent(st);
+    if (conf->epochs == 0 || sent == 0 || !stream_epoch_of(st, sent - 1, &epoch) ||
+        (uint64_t)conf->epochs > epoch)
         return false;
     request_fail(l->request, "bad-config",
                  "%s.epochs: %" PRId64 ", but epoch %" PRIu64
@@ -149,22 +145,17 @@ static void look(struct feed *f, void *arg)
     const struct change *c = l->change;
     for (uint32_t i = 0; i < c->n_turns && !l->refused; i++) {
         const struct conf_stream *conf = conf_find_stream(c->wish.draft, c->turns[i].name);
-        if (c->turns[i].fate == FATE_CHANGE)
-            l->refused =
-                commit_refuse_readers(l->request, f, supply_find(feed_supply(f), conf->name), conf) ||
-                refuse_epochs(l, conf);
+        if (c->turns[i].fate != FATE_CHANGE)
+            continue;
+        struct stream *st = supply_find(feed_supply(f), conf->name);
+        l->refused = commit_refuse_readers(l->request, f, st, conf) || refuse_epochs(l, st, conf);
     }
 }
 
 static bool refuse_unfit(struct request *q, const struct change *c)
 {
-    struct look l = {.change = c, .request = q, .events = malloc(FEED_EVENTS * sizeof *l.events)};
-    if (l.events == NULL) {
-        q->reply.rc = -ENOMEM;
-        return true;
-    }
+    struct look l = {.change = c, .request = q};
     feed_call(c->feed, look, &l);
-    free(l.events);
     return l.refused;
 }
 

@@ -192,6 +192,16 @@ bool stream_step_known(const struct stream *st, uint64_t step)
     return stream_place(st, step, &g, &first, &last) == PLACE_KNOWN;
 }
 
+bool stream_epoch_of(const struct stream *st, uint64_t step, uint64_t *ret)
+{
+    struct generation *g;
+    uint64_t first, last;
+    if (stream_place(st, step, &g, &first, &last) != PLACE_KNOWN)
+        return false;
+    *ret = order_epoch(g->order, ledger_first_slot(g->ledger, first));
+    return true;
+}
+
 double stream_seconds_to(const struct stream *st, uint64_t step)
 {
     const struct generation *g = stream_at(st, step);

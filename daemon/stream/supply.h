@@ -149,6 +149,8 @@ uint64_t stream_dropped(const struct stream *st);     /* rows of the last partia
 uint64_t stream_known_steps(const struct stream *st); /* steps that can be looked up: 0 .. this - 1 */
 /* stream_step_known - can this step's rows be looked up, or have windows to be made first, to find them? */
 bool stream_step_known(const struct stream *st, uint64_t step);
+/* stream_epoch_of - the epoch that a step's first row is of; false: its rows cannot be looked up. */
+bool stream_epoch_of(const struct stream *st, uint64_t step, uint64_t *ret);
 /* stream_seconds_to - an estimate of the time until a step that is beyond the ledger can be looked up, if all
  * workers are at it; negative: not known. */
 double stream_seconds_to(const struct stream *st, uint64_t step);

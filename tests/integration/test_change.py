@@ -106,6 +106,19 @@ class Change(unittest.TestCase):
         [stream] = self.done("set", edits=["s.seq_len", "512"], at=5)["streams"]
         self.assertEqual((stream["generation"], stream["first_step"]), (2, 5))
 
+    def test_epochs_that_are_over(self):
+        with support.Dealer(self.feeder.listen) as trainer:
+            for batch in trainer.batches():
+                if batch["epoch"] == 2:
+                    break
+        for again in range(2):  # the second time by another process
+            self.refused("bad-config", "choose 3 or more", "set", edits=["s.epochs", "2"])
+            self.feeder.kill()
+            self.feeder.start()
+            self.control = Control(self.feeder)
+            self.addCleanup(self.control.close)
+        self.done("set", edits=["s.epochs", "3"])
+
     def test_a_dry_run_changes_nothing(self):
         result = self.done("set", edits=["s.seq_len", "512"], at=7, dry_run=True)
         self.assertTrue(result["dry_run"])
