@@ -295,11 +295,25 @@ uint64_t generation_first_row(const struct generation *g, uint64_t w)
     return rows + (w - n) * each;
 }
 
+uint64_t generation_planned_rows(const struct generation *g)
+{
+    uint64_t n = ledger_windows(g->ledger), rows = ledger_first_row(g->ledger, n),
+             slots = ledger_first_slot(g->ledger, n);
+    double each = slots > 0 ? (double)rows / (double)slots : 0;
+    return rows + (uint64_t)(each * (double)(g->planned_slot - slots));
+}
+
+uint64_t generation_rows_to(const struct generation *g, uint64_t step)
+{
+    uint64_t rows;
+    return __builtin_mul_overflow(step - g->first_step, (uint64_t)g->recipe->conf->global_batch, &rows)
+               ? UINT64_MAX
+               : rows;
+}
+
 uint64_t generation_rows(const struct generation *g)
 {
-    return g->end_step == STREAM_UNKNOWN
-               ? UINT64_MAX
-               : (g->end_step - g->first_step) * (uint64_t)g->recipe->conf->global_batch;
+    return g->end_step == STREAM_UNKNOWN ? UINT64_MAX : generation_rows_to(g, g->end_step);
 }
 
 double generation_rows_a_second(const struct generation *g)

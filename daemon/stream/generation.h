@@ -69,8 +69,13 @@ bool generation_failed(const struct generation *g);
 uint64_t generation_steps(const struct generation *g);
 /* generation_first_row - of window w; beyond the ledger an estimate. */
 uint64_t generation_first_row(const struct generation *g, uint64_t w);
-/* generation_rows - that lie before its end; UINT64_MAX where there is none. */
+/* generation_planned_rows - of all windows planned so far; of those past the ledger an estimate, by how many
+ * rows slots have given so far. */
+uint64_t generation_planned_rows(const struct generation *g);
+/* generation_rows - that lie before its end; UINT64_MAX where there is none.   generation_rows_to - before a
+ * step that is not below its first; UINT64_MAX where there are more. */
 uint64_t generation_rows(const struct generation *g);
+uint64_t generation_rows_to(const struct generation *g, uint64_t step);
 /* generation_rows_a_second - at which windows were entered of late; 0: not known. */
 double generation_rows_a_second(const struct generation *g);
 

@@ -153,13 +153,21 @@ static bool take_rows(struct supply *s, struct step *step)
     return true;
 }
 
+/* Of a generation: up to its end, or to where it is about to end. */
+static uint64_t rows_wanted(const struct generation *g)
+{
+    uint64_t rows = generation_rows(g), held = g->stream->held_from;
+    uint64_t until = held > g->first_step ? generation_rows_to(g, held) : UINT64_MAX;
+    return until < rows ? until : rows;
+}
+
 /* The next window past the ledger. */
 static bool make_next(struct supply *s, struct generation *g, enum claim claim)
 {
     uint64_t bytes, ahead = g->planned - ledger_windows(g->ledger);
     if (ahead > workers_count(s->workers))
         return false;
-    if (ahead > 0 && generation_first_row(g, g->planned) >= generation_rows(g))
+    if (ahead > 0 && generation_planned_rows(g) >= rows_wanted(g))
         return false; /* the next generation's are wanted then */
     if (claim == CLAIM_FAVOURED && ahead > 0)
         claim = CLAIM_STEP; /* the one that the ledger waits for is on its way */
@@ -379,6 +387,10 @@ void supply_step_unref(struct supply *s, struct step *step)
 
 /* ---- changes ---- */
 
+/* Windows on their way may give fewer rows than expected by this part. Few records are left over then; where
+ * one more window is made for the last rows of an old generation, nearly all of its records are. */
+#define ESTIMATE_PART 32
+
 /* As soon as can be: after all that was handed out. With somebody at the frontier, after the windows that are
  * on their way, too, as far as can be told. */
 static uint64_t earliest(const struct stream *st, uint64_t made, bool busy)
@@ -386,8 +398,10 @@ static uint64_t earliest(const struct stream *st, uint64_t made, bool busy)
     uint64_t step = stream_sent(st) > made ? stream_sent(st) : made, total = stream_steps(st);
     const struct generation *g = stream_at(st, step);
     if (busy && g->order != NULL && !generation_failed(g)) {
-        uint64_t rows = generation_first_row(g, g->planned),
-                 planned = g->first_step + rows / (uint64_t)g->recipe->conf->global_batch;
+        uint64_t rows = generation_planned_rows(g),
+                 known = ledger_first_row(g->ledger, ledger_windows(g->ledger)),
+                 planned = g->first_step +
+                           (rows - (rows - known) / ESTIMATE_PART) / (uint64_t)g->recipe->conf->global_batch;
         planned = planned < g->end_step ? planned : g->end_step;
         step = step > planned ? step : planned;
     }
