@@ -26,6 +26,7 @@
 #define DRAIN_TIMEOUT_MS 60000
 #define READY_POLL_MS 20
 #define STANDBY_POLL_MS 100
+#define STANDBY_TELL_NS (10 * NS_PER_S) /* a message that nobody takes holds the sender up */
 
 struct server {
     const struct server_options *options;
@@ -85,13 +86,17 @@ static int stand_by(struct server *s, const char *path, struct err *reterr)
 {
     char pid[32];
     struct pollfd signals = {.fd = s->signal_fd, .events = POLLIN};
+    uint64_t told_ns = 0;
     read_holder(s, pid);
     log_info("standing by: state_dir %s is served by another skipalignd (pid %s)", s->conf->state_dir, pid);
     while (flock(s->lock_fd, LOCK_EX | LOCK_NB) != 0) {
         if (errno != EWOULDBLOCK && errno != EINTR)
             return err_sys(reterr, -errno, "state_dir: %s: cannot be locked", path);
-        notify_status("standing by: %s is served by pid %s", s->conf->state_dir, pid);
-        notify_extend(30);
+        if (told_ns == 0 || clock_ns() - told_ns > STANDBY_TELL_NS) {
+            told_ns = clock_ns();
+            notify_status("standing by: %s is served by pid %s", s->conf->state_dir, pid);
+            notify_extend(30);
+        }
         if (poll(&signals, 1, STANDBY_POLL_MS) > 0 && stop_asked(s))
             return ERR_CANCELLED;
     }
