@@ -1,7 +1,8 @@
-/* spm_file - what libsentencepiece does not tell about a model file: the type of each piece, and whether the
- * file is whole. A file cut between two of its parts still loads there, as another model.
+/* spm_file - what libsentencepiece does not tell about a model file: the type of each piece, by what rules it
+ * cuts text, and whether the file is whole. A file cut between two of its parts still loads there, as another
+ * model.
  *
- * Owner:   the caller frees *ret_types.   Threads: pure, any.
+ * Owner:   the caller frees types.   Threads: pure, any.
  * Source:  sentencepiece 0.1.97, src/sentencepiece_model.proto: a protobuf message of pieces (field 1; in it
  *          piece is 1, score 2, type 3), then trainer_spec (field 2), normalizer_spec (field 3) and others.
  */
@@ -10,12 +11,30 @@
 
 #include "base/slice.h"
 
+#include <stdbool.h>
 #include <stdint.h>
 
 enum spm_type { SPM_NORMAL = 1, SPM_UNKNOWN, SPM_CONTROL, SPM_USER_DEFINED, SPM_UNUSED, SPM_BYTE };
+enum spm_model { SPM_UNIGRAM = 1, SPM_BPE, SPM_WORD, SPM_CHAR };
 
-/* spm_file_types - ret_types[*ret_n], by id.
+/* Fields of trainer_spec and normalizer_spec under their names there, as the file has them: a number that is
+ * no such model, or a flag that is neither 0 nor 1, may be read in another way by libsentencepiece. */
+struct spm_spec {
+    uint64_t model_type; /* enum spm_model */
+    uint64_t byte_fallback, whitespace_as_suffix;
+    uint64_t charsmap_bytes, add_dummy_prefix, remove_extra_whitespaces, escape_whitespaces;
+    bool odd; /* something is there twice, or is not of its type: libsentencepiece may read it in another way
+               */
+};
+
+struct spm_file {
+    uint8_t *types; /* enum spm_type, by id */
+    uint32_t n;
+    struct spm_spec spec;
+};
+
+/* spm_file_read
  * Errors: ERR_FORMAT: not such a message, or cut short (pieces or a spec are missing); -ENOMEM. */
-int spm_file_types(struct slice file, uint8_t **ret_types, uint32_t *ret_n);
+int spm_file_read(struct slice file, struct spm_file *ret);
 
 #endif

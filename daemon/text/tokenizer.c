@@ -1,6 +1,7 @@
 #include "text/tokenizer.h"
 
 #include "base/file.h"
+#include "text/fast.h"
 #include "text/spm_file.h"
 #include "text/tokenizer_sp.h"
 
@@ -17,7 +18,9 @@
 struct tokenizer {
     atomic_uint refs;
     struct sp *sp;
-    uint8_t *types; /* enum spm_type, [n_pieces] */
+    struct fast *fast;   /* NULL: libsentencepiece does all, */
+    const char *why_not; /* for this reason */
+    uint8_t *types;      /* enum spm_type, [n_pieces] */
     int32_t n_pieces, vocab_size;
     struct conf_special *specials; /* copies */
     uint32_t n_specials;
@@ -27,8 +30,8 @@ struct tokenizer {
 
 static int load_model(struct tokenizer *t, struct slice file, struct err *reterr)
 {
-    uint32_t n = 0;
-    int rc = spm_file_types(file, &t->types, &n);
+    struct spm_file spm;
+    int rc = spm_file_read(file, &spm);
     if (rc == ERR_FORMAT)
         return err_set(
             reterr, ERR_MODEL,
@@ -37,14 +40,18 @@ static int load_model(struct tokenizer *t, struct slice file, struct err *reterr
             t->path, file.size);
     if (rc != 0)
         return err_sys(reterr, rc, "%s", t->path);
+    t->types = spm.types;
     rc = sp_load(file, &t->sp, reterr);
     if (rc != 0)
         return err_wrap(reterr, rc, "%s: cannot be used as a SentencePiece model", t->path);
-    if (sp_n_pieces(t->sp) != (int32_t)n)
+    if (sp_n_pieces(t->sp) != (int32_t)spm.n)
         return err_set(reterr, ERR_MODEL,
                        "%s: libsentencepiece finds %d pieces in it, we %u; get the file again", t->path,
-                       sp_n_pieces(t->sp), n);
-    t->n_pieces = t->vocab_size = (int32_t)n;
+                       sp_n_pieces(t->sp), spm.n);
+    t->n_pieces = t->vocab_size = (int32_t)spm.n;
+    rc = fast_new(t->sp, &spm, &t->fast, &t->why_not, reterr);
+    if (rc != 0)
+        return err_wrap(reterr, rc, "%s", t->path);
 
     unsigned char sum[crypto_hash_sha256_BYTES];
     crypto_hash_sha256(sum, (const unsigned char *)file.data, file.size);
@@ -146,15 +153,58 @@ void tokenizer_unref(struct tokenizer *t)
     free(t->specials);
     free(t->types);
     free(t->path);
+    fast_free(t->fast);
     sp_free(t->sp);
     free(t);
+}
+
+static int encode_by_library(const struct tokenizer *t, struct slice text, int32_t **ids, size_t *cap,
+                             size_t *n, struct err *reterr)
+{
+    int rc = sp_encode(t->sp, text, ids, cap, n, reterr);
+    return rc == 0 ? 0 : err_wrap(reterr, rc, "%s: tokenising %zu bytes", t->path, text.size);
+}
+
+/* The ids from `first` on are ours; they give way to the library's, and it is counted if those are others. */
+static int compare(const struct tokenizer *t, struct slice text, int32_t **ids, size_t *cap, size_t first,
+                   size_t *n, struct err *reterr)
+{
+    size_t n_ours = *n - first, after = *n;
+    int rc = encode_by_library(t, text, ids, cap, &after, reterr);
+    if (rc != 0)
+        return rc;
+    size_t n_theirs = after - *n;
+    bool same =
+        n_ours == n_theirs && (n_ours == 0 || memcmp(*ids + first, *ids + *n, n_ours * sizeof **ids) == 0);
+    if (!same)
+        memmove(*ids + first, *ids + *n, n_theirs * sizeof **ids);
+    *n = first + n_theirs;
+    fast_compared(t->fast, same);
+    return 0;
 }
 
 int tokenizer_encode(const struct tokenizer *t, struct slice text, int32_t **ids, size_t *cap, size_t *n,
                      struct err *reterr)
 {
-    int rc = sp_encode(t->sp, text, ids, cap, n, reterr);
-    return rc == 0 ? 0 : err_wrap(reterr, rc, "%s: tokenising %zu bytes", t->path, text.size);
+    size_t first = *n;
+    bool due = false;
+    int rc = 1;
+    if (t->fast != NULL)
+        rc = fast_encode(t->fast, text, ids, cap, n, &due);
+    if (rc == 1)
+        return encode_by_library(t, text, ids, cap, n, reterr);
+    if (rc != 0)
+        return err_sys(reterr, rc, "%s: tokenising %zu bytes", t->path, text.size);
+    return due ? compare(t, text, ids, cap, first, n, reterr) : 0;
+}
+
+void tokenizer_facts(const struct tokenizer *t, struct tokenizer_facts *ret)
+{
+    *ret = (struct tokenizer_facts){.why_not = t->why_not};
+    if (t->fast != NULL)
+        fast_count(t->fast, &ret->counts);
+    if (ret->counts.differed > 0)
+        ret->why_not = "it gave other ids than libsentencepiece";
 }
 
 int32_t tokenizer_symbol(const struct tokenizer *t, struct slice name)

@@ -1,4 +1,5 @@
-/* tokenizer - a SentencePiece model, loaded once and shared (libsentencepiece, behind tokenizer_sp.h).
+/* tokenizer - a SentencePiece model, loaded once and shared. Its ids are libsentencepiece's (tokenizer_sp.h),
+ * always; where the model is one of those that our own code gives the same ids for (fast.h), that code does.
  *
  * Symbols (bos, eos, [INST], <|im_start|>, ...) are looked up by name and come into a sample from the
  * template only: tokenizer_encode never gives a control symbol, whatever the text holds. User-defined symbols
@@ -13,6 +14,7 @@
 #include "base/err.h"
 #include "base/slice.h"
 #include "config/conf.h"
+#include "text/fast.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -52,6 +54,13 @@ int32_t tokenizer_vocab_size(const struct tokenizer *t);
 /* tokenizer_piece - the text of a token as a person reads it (U+2581 as space, bytes as themselves); buf of
  * cap bytes, NUL-terminated, cut at cap. Returns its length. Symbols give their name. */
 size_t tokenizer_piece(const struct tokenizer *t, int32_t id, char *buf, size_t cap);
+
+/* tokenizer_facts - who tokenises, and how it went so far. */
+struct tokenizer_facts {
+    const char *why_not;       /* our own code does not: words; NULL: it does */
+    struct fast_counts counts; /* of our own code */
+};
+void tokenizer_facts(const struct tokenizer *t, struct tokenizer_facts *ret);
 
 const char *tokenizer_path(const struct tokenizer *t);
 const char *tokenizer_sha256(const struct tokenizer *t); /* of the model file, 64 hex digits */

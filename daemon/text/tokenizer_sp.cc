@@ -93,6 +93,11 @@ struct slice sp_piece(const struct sp *sp, int32_t id)
     return {piece.data(), piece.size()};
 }
 
+float sp_score(const struct sp *sp, int32_t id)
+{
+    return sp->processor.GetScore(id);
+}
+
 int32_t sp_bos(const struct sp *sp)
 {
     return sp->processor.bos_id();

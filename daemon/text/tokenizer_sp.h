@@ -1,4 +1,4 @@
-/* tokenizer_sp - libsentencepiece for C: one model. Private to tokenizer.c; nothing thrown gets past here.
+/* tokenizer_sp - libsentencepiece for C: one model. Private to text/; nothing thrown gets past here.
  *
  * Owner:   the caller of sp_load.   Threads: any, at once.
  */
@@ -29,6 +29,7 @@ int sp_encode(const struct sp *sp, struct slice text, int32_t **ids, size_t *cap
 int32_t sp_n_pieces(const struct sp *sp);
 int32_t sp_id(const struct sp *sp, struct slice piece); /* -1: not a piece of the model; any type */
 struct slice sp_piece(const struct sp *sp, int32_t id); /* borrowed from the model; 0 <= id < sp_n_pieces */
+float sp_score(const struct sp *sp, int32_t id);
 int32_t sp_bos(const struct sp *sp), sp_eos(const struct sp *sp); /* -1: the model has none */
 int32_t sp_pad(const struct sp *sp), sp_unk(const struct sp *sp);
 

@@ -1,10 +1,10 @@
-/* tokenise - libsentencepiece alone, in some threads, on the text that a stream's template renders.
- * Each round: "TOKENS SECONDS"; symbols that the template puts between the texts count as tokens, as they do
- * in a batch.
+/* tokenise - a stream's tokenizer against libsentencepiece alone, in some threads, on the text that the
+ * stream's template renders. Each round: "TOKENS LIBRARY FIRST AGAIN": seconds of the library, of a tokenizer
+ * that was just loaded, and of the same one once more; symbols that the template puts between the texts count
+ * as tokens, as they do in a batch.
  *
  * The text is caught on its way from the template to the tokenizer (the linker's --wrap), so it is exactly
- * what the daemon tokenises, all of the first corpus once; then it is given to the library's shim, with
- * nothing around it.
+ * what the daemon tokenises, all of the first corpus once.
  */
 #include "common.h"
 
@@ -26,10 +26,13 @@
 
 int __wrap_tokenizer_encode(const struct tokenizer *t, struct slice text, int32_t **ids, size_t *cap,
                             size_t *n, struct err *reterr);
+int __real_tokenizer_encode(const struct tokenizer *t, struct slice text, int32_t **ids, size_t *cap,
+                            size_t *n, struct err *reterr);
 
 static struct slice *pieces;
 static size_t n_pieces, pieces_cap;
 static struct sp *model;
+static struct tokenizer *tokenizer; /* NULL: the library is measured */
 static atomic_size_t next_piece, n_tokens;
 
 int __wrap_tokenizer_encode(const struct tokenizer *t, struct slice text, int32_t **ids, size_t *cap,
@@ -48,20 +51,29 @@ int __wrap_tokenizer_encode(const struct tokenizer *t, struct slice text, int32_
     return 0;
 }
 
+/* A new tokenizer, which has met no text; without a stream: none. */
+static void load(const struct conf_stream *stream)
+{
+    struct err err;
+    tokenizer_unref(tokenizer);
+    tokenizer = NULL;
+    if (stream != NULL && tokenizer_load(stream->tokenizer, stream->special_tokens, stream->n_special_tokens,
+                                         &tokenizer, &err) != 0)
+        bench_fail("%s", err.text);
+}
+
 /* Fills pieces; returns how many symbols stand between them. */
 static size_t render(const struct conf *conf, const struct corpus *corpus)
 {
     const struct conf_stream *stream = &conf->streams[0];
     struct record_parser *parser = record_parser_new();
     struct document d = {.ids = NULL};
-    struct tokenizer *tokenizer;
     struct template *template;
     struct err err;
     char detail[RECORD_DETAIL], *data = NULL;
     size_t cap = 0, symbols = 0;
-    if (tokenizer_load(stream->tokenizer, stream->special_tokens, stream->n_special_tokens, &tokenizer,
-                       &err) != 0 ||
-        template_compile(stream->template_name, conf->templates, conf->n_templates, tokenizer, &template,
+    load(stream);
+    if (template_compile(stream->template_name, conf->templates, conf->n_templates, tokenizer, &template,
                          &err) != 0)
         bench_fail("%s", err.text);
     for (uint64_t i = 0; i < corpus_records(corpus); i++) {
@@ -81,7 +93,7 @@ static size_t render(const struct conf *conf, const struct corpus *corpus)
     document_fini(&d);
     record_parser_free(parser);
     template_free(template);
-    tokenizer_unref(tokenizer);
+    load(NULL);
     return symbols;
 }
 
@@ -92,16 +104,20 @@ static void *encode(void *arg)
     struct err err;
     while ((i = atomic_fetch_add(&next_piece, PIECES_AT_ONCE)) < n_pieces)
         for (size_t end = i + PIECES_AT_ONCE; i < end && i < n_pieces; i++, all += n, n = 0)
-            if (sp_encode(model, pieces[i], &ids, &cap, &n, &err) != 0)
+            if ((tokenizer == NULL
+                     ? sp_encode(model, pieces[i], &ids, &cap, &n, &err)
+                     : __real_tokenizer_encode(tokenizer, pieces[i], &ids, &cap, &n, &err)) != 0)
                 bench_fail("%s", err.text);
     atomic_fetch_add(&n_tokens, all);
     free(ids);
     return arg;
 }
 
-static void encode_all(int threads)
+/* Returns seconds. */
+static double encode_all(int threads)
 {
     pthread_t thread[THREADS_MAX];
+    double start = bench_seconds();
     atomic_store(&next_piece, 0);
     atomic_store(&n_tokens, 0);
     for (int i = 0; i < threads; i++)
@@ -109,6 +125,7 @@ static void encode_all(int threads)
             bench_fail("no thread");
     for (int i = 0; i < threads; i++)
         (void)pthread_join(thread[i], NULL);
+    return bench_seconds() - start;
 }
 
 int main(int argc, char **argv)
@@ -127,11 +144,16 @@ int main(int argc, char **argv)
         sp_load((struct slice){file, size}, &model, &err) != 0)
         bench_fail("%s", err.text);
     for (int i = 0; i < rounds; i++) {
-        double start = bench_seconds();
-        encode_all(threads);
-        double seconds = bench_seconds() - start;
-        printf("%zu %f\n", symbols + atomic_load(&n_tokens), seconds);
+        load(NULL);
+        double library = encode_all(threads);
+        size_t tokens = atomic_load(&n_tokens);
+        load(&conf->streams[0]);
+        double first = encode_all(threads), again = encode_all(threads);
+        if (atomic_load(&n_tokens) != tokens)
+            bench_fail("%zu tokens, not the library's %zu", atomic_load(&n_tokens), tokens);
+        printf("%zu %f %f %f\n", symbols + tokens, library, first, again);
     }
+    load(NULL);
     sp_free(model);
     free(file);
     corpus_close(corpus);

@@ -6,6 +6,7 @@
 #ifndef SKIPALIGN_TESTS_SMALL_MODEL_H
 #define SKIPALIGN_TESTS_SMALL_MODEL_H
 
+#include "base/slice.h"
 #include "text/spm_file.h"
 
 #include <stddef.h>
@@ -17,5 +18,10 @@ struct small_piece {
 };
 
 void small_model_write(const char *path, const struct small_piece *pieces, size_t n);
+
+/* small_model_write_bytes - the same with byte fallback: <unk> comes first, then 256 byte pieces, then these.
+ * specs: trainer_spec and normalizer_spec as they lie in a file; NULL: as said above. */
+void small_model_write_bytes(const char *path, const struct small_piece *pieces, size_t n,
+                             const struct slice *specs);
 
 #endif

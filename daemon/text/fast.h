@@ -1,0 +1,48 @@
+/* fast - libsentencepiece's ids without libsentencepiece, for models that are known to allow it: the text is
+ * cut where no piece can lie (cut.h), parts met before are looked up (cache.h), others are encoded (bpe.h).
+ *
+ * Each thread that tokenises holds a cache for the time of a text; it comes back to the one it had last. So
+ * there are as many as threads were at it at once, at most FAST_THREADS.
+ *
+ * Owner:   the caller of fast_new.   Threads: any, at once; no locks.
+ */
+#ifndef SKIPALIGN_TEXT_FAST_H
+#define SKIPALIGN_TEXT_FAST_H
+
+#include "text/spm_file.h"
+#include "text/tokenizer_sp.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define FAST_THREADS 256 /* as many as there may be workers */
+
+struct fast;
+
+/* fast_new - *ret is NULL if this model is the library's job, with *ret_why in words: a rule of the model
+ * that cut.h and bpe.h do not know, or a difference found by comparing on some text. Errors: -ENOMEM; what
+ * the library says. */
+int fast_new(const struct sp *sp, const struct spm_file *file, struct fast **ret, const char **ret_why,
+             struct err *reterr);
+void fast_free(struct fast *); /* NULL is fine; no thread is at it */
+
+/* fast_encode - ids as tokenizer_encode gives them.
+ * due:     set for one text in 4,096 of a thread: to be compared with the library.
+ * Returns  0; 1: this text is the library's job, *n is as it was;  -ENOMEM. */
+int fast_encode(struct fast *, struct slice text, int32_t **ids, size_t *cap, size_t *n, bool *ret_due);
+
+/* fast_compared - a text that was due: were the ids the same? Once they were not, every text is the library's
+ * job. */
+void fast_compared(struct fast *, bool same);
+
+struct fast_counts {
+    uint64_t texts;
+    uint64_t refused;  /* of them: the library's job */
+    uint64_t compared; /* with the library's ids, */
+    uint64_t differed; /* and not the same */
+    size_t memory;     /* of tables and caches, bytes */
+};
+void fast_count(const struct fast *, struct fast_counts *ret);
+
+#endif

@@ -1,0 +1,330 @@
+/* Our own code for libsentencepiece's ids: the models it takes, and where texts could go wrong. */
+#include "base/file.h"
+#include "support/beside.h"
+#include "support/small_model.h"
+#include "text/tokenizer_sp.h"
+
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#define SAMPLE TEST_DIR "/data/sample.model"
+#define V3 TEST_DIR "/data/mistral-v3.model"
+#define MARK "\xe2\x96\x81"
+
+static char folder[] = "/tmp/test_tokenizer_fast.XXXXXX";
+static char path[64]; /* of a file in it, for one test at a time */
+
+static int setup(void **state)
+{
+    (void)state;
+    assert_non_null(mkdtemp(folder));
+    (void)snprintf(path, sizeof path, "%s/x.model", folder);
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    (void)state;
+    (void)unlink(path);
+    return rmdir(folder);
+}
+
+static void compare(struct beside *b, const char *text)
+{
+    beside_compare(b, slice_of(text));
+}
+
+/* The model at `path` is the library's job for this reason, NULL: it is ours; its ids are right. */
+static void check_model(const char *why_not)
+{
+    struct beside b;
+    beside_open(&b, path);
+    if (why_not == NULL)
+        assert_null(b.why_not);
+    else if (b.why_not == NULL || strstr(b.why_not, why_not) == NULL)
+        fail_msg("'%s' is not in: %s", why_not, b.why_not == NULL ? "nothing" : b.why_not);
+    static const char *const texts[] = {
+        "", "a", " ", "ab", "abab ba  b", "xaby", "  ", "ab\nab", "aab ab\xc3\xa9", "[u][uv]v]"};
+    for (unsigned i = 0; i < sizeof texts / sizeof *texts; i++)
+        compare(&b, texts[i]);
+    assert_int_equal(beside_by_us(&b), why_not == NULL ? b.texts : 0);
+    beside_close(&b);
+}
+
+static const struct small_piece plain[] = {
+    {MARK, -9, SPM_NORMAL},      {"a", -8, SPM_NORMAL},  {"b", -8, SPM_NORMAL},  {"ab", -1, SPM_NORMAL},
+    {MARK "ab", -2, SPM_NORMAL}, {"ba", -1, SPM_NORMAL}, {"aba", -3, SPM_NORMAL}};
+enum { PLAIN = sizeof plain / sizeof *plain };
+
+/* That model and one piece more. */
+static void write_with(const char *text, float score, enum spm_type type)
+{
+    struct small_piece pieces[PLAIN + 1];
+    memcpy(pieces, plain, sizeof plain);
+    pieces[PLAIN] = (struct small_piece){text, score, type};
+    small_model_write_bytes(path, pieces, PLAIN + 1, NULL);
+}
+
+static void test_pieces_it_takes(void **state)
+{
+    (void)state;
+    small_model_write_bytes(path, plain, PLAIN, NULL);
+    check_model(NULL);
+    write_with("<s>", 0, SPM_CONTROL);
+    check_model(NULL);
+    write_with("b" MARK "a", 0, SPM_NORMAL); /* across words */
+    check_model(NULL);
+    write_with("xaby", 0, SPM_NORMAL); /* of characters that are no pieces; it cannot come about */
+    check_model(NULL);
+    write_with("xa", 0, SPM_NORMAL); /* it can */
+    check_model(NULL);
+    write_with("ab", 0, SPM_BYTE + 1); /* no such type: refused as a piece that is there twice */
+    struct tokenizer *t;
+    assert_int_equal(tokenizer_load(path, NULL, 0, &t, NULL), ERR_MODEL);
+}
+
+static void test_user_defined_symbols(void **state)
+{
+    (void)state;
+    static const char *const texts[] = {"b", "\n", MARK MARK, "aa", "x", "b" MARK "b"};
+    for (unsigned i = 0; i < sizeof texts / sizeof *texts; i++) {
+        struct small_piece pieces[PLAIN + 3];
+        size_t n = 0;
+        for (unsigned k = 0; k < PLAIN; k++)
+            if (strcmp(plain[k].text, texts[i]) != 0)
+                pieces[n++] = plain[k];
+        pieces[n++] = (struct small_piece){texts[i], 0, SPM_USER_DEFINED};
+        pieces[n++] = (struct small_piece){"[u", 0, SPM_USER_DEFINED};
+        pieces[n++] = (struct small_piece){"u][uv", 0, SPM_USER_DEFINED};
+        small_model_write_bytes(path, pieces, n, NULL);
+        check_model(NULL);
+    }
+}
+
+static void test_pieces_it_leaves(void **state)
+{
+    (void)state;
+    write_with("bb", 0, SPM_UNUSED);
+    check_model("unused pieces");
+    write_with("ab", 0, SPM_CONTROL);
+    check_model("the text of a control symbol");
+    write_with(MARK "ab", 0, SPM_CONTROL);
+    check_model("the text of a control symbol");
+    write_with("x", 0, SPM_CONTROL);
+    check_model("a single character is a control symbol");
+    write_with("a b", 0, SPM_NORMAL);
+    check_model("holds a space");
+    write_with("a\xff", 0, SPM_NORMAL);
+    check_model("not valid UTF-8");
+    write_with("bb", NAN, SPM_NORMAL);
+    check_model("no finite score");
+    small_model_write_bytes(path, plain + 1, PLAIN - 1, NULL);
+    check_model("a space is no piece");
+}
+
+static void test_too_many_nested_symbols(void **state)
+{
+    (void)state;
+    struct small_piece pieces[PLAIN + 65];
+    char texts[65][80];
+    memcpy(pieces, plain, sizeof plain);
+    for (unsigned i = 0; i < 65; i++) {
+        (void)snprintf(texts[i], sizeof texts[i], "%0*d", (int)i + 1, 0);
+        pieces[PLAIN + i] = (struct small_piece){texts[i], 0, SPM_USER_DEFINED};
+    }
+    small_model_write_bytes(path, pieces, PLAIN + 64, NULL);
+    check_model(NULL);
+    small_model_write_bytes(path, pieces, PLAIN + 65, NULL);
+    check_model("of too many lengths");
+}
+
+static void check_specs(const char *specs, size_t size, const char *why_not)
+{
+    small_model_write_bytes(path, plain, PLAIN, &(struct slice){specs, size});
+    check_model(why_not);
+}
+
+/* Fields: trainer_spec (12): model_type (18), whitespace_as_suffix (c0 01), byte_fallback (98 02);
+ * normalizer_spec (1a): add_dummy_prefix (18), remove_extra_whitespaces (20), escape_whitespaces (28). */
+static void test_rules_of_the_model(void **state)
+{
+    (void)state;
+#define SPECS(s, why_not) check_specs(s, sizeof s - 1, why_not)
+    SPECS("\x12\x05\x18\x02\x98\x02\x01\x1a\x02\x20\x00", NULL);
+    SPECS("\x12\x05\x18\x02\x98\x02\x01\x1a\x04\x20\x00\x18\x00", NULL); /* no dummy prefix */
+    SPECS("\x12\x05\x18\x02\x98\x02\x01\x1a\x04\x20\x00\x28\x00", "keeps spaces as they are");
+    SPECS("\x12\x05\x18\x02\x98\x02\x01\x1a\x02\x20\x01", "removes spaces");
+    SPECS("\x12\x05\x18\x02\x98\x02\x01\x1a\x00", "removes spaces"); /* when nothing is said */
+    SPECS("\x12\x08\x18\x02\xc0\x01\x01\x98\x02\x01\x1a\x02\x20\x00", "spaces come after words");
+    SPECS("\x12\x05\x18\x01\x98\x02\x01\x1a\x02\x20\x00", "no BPE model");
+    SPECS("\x12\x05\x18\x04\x98\x02\x01\x1a\x02\x20\x00", "no BPE model");
+    SPECS("\x12\x03\x98\x02\x01\x1a\x02\x20\x00", "no BPE model");
+    SPECS("\x12\x05\x18\x02\x98\x02\x02\x1a\x02\x20\x00", "neither 0 nor 1");
+    SPECS("\x12\x05\x18\x02\x98\x02\x01\x1a\x02\x20\x00\x1a\x02\x18\x00", "twice");
+    SPECS("\x12\x07\x18\x01\x18\x02\x98\x02\x01\x1a\x02\x20\x00", "twice");
+    SPECS("\x12\x05\x18\x02\x98\x02\x01\x1a\x07\x20\x00\x1d\x00\x00\x00\x00", "another type");
+#undef SPECS
+    const struct small_piece unk = {"<unk>", 0, SPM_UNKNOWN};
+    struct small_piece pieces[PLAIN + 1] = {unk};
+    memcpy(pieces + 1, plain, sizeof plain);
+    small_model_write(path, pieces, PLAIN + 1);
+    check_model("no byte fallback");
+}
+
+static void test_other_kinds_of_model(void **state)
+{
+    (void)state;
+    const char *data = getenv("SKIPALIGN_TEST_DATA");
+    struct beside b;
+    char model[512];
+    if (data == NULL) {
+        print_message("SKIPALIGN_TEST_DATA is not set: no such models\n");
+        skip();
+    }
+    (void)snprintf(model, sizeof model, "%s/tokenizers/bpe-nfkc-8k.model", data);
+    beside_open(&b, model);
+    assert_string_equal(b.why_not, "its normaliser changes characters");
+    beside_close(&b);
+    (void)snprintf(model, sizeof model, "%s/tokenizers/unigram-8k.model", data);
+    beside_open(&b, model);
+    assert_string_equal(b.why_not, "it is no BPE model");
+    beside_close(&b);
+}
+
+/* Texts are worked on in blocks of 4,096 bytes; parts over 256 bytes are the library's job, and a part's end
+ * may be in the next block. */
+static void test_blocks_and_long_parts(void **state)
+{
+    (void)state;
+    static const char *const ends[] = {
+        "", "a", " ", "\xc3\xa9", "\xe4\xb8\xad", "\xf0\x9f\x99\x82", " the end of it", "\xff"};
+    static char text[2 * 4096 + 64];
+    struct beside b;
+    beside_open(&b, V3);
+    for (unsigned blocks = 1; blocks <= 2; blocks++)
+        for (size_t size = blocks * 4096 - 12; size < blocks * 4096 + 4; size++)
+            for (unsigned e = 0; e < sizeof ends / sizeof *ends; e++) {
+                for (size_t i = 0; i < size; i++)
+                    text[i] = "word, \n12 "[i % 10];
+                strcpy(text + size, ends[e]);
+                compare(&b, text);
+            }
+    uint64_t by_us = beside_by_us(&b);
+    assert_int_equal(by_us * 8, b.texts * 7);
+    for (size_t size = 4; size < 300; size++) {
+        memset(text, '-', size);
+        strcpy(text + size, " -");
+        compare(&b, text);
+        assert_int_equal(beside_by_us(&b) - by_us, 1 + size <= 256);
+        by_us = beside_by_us(&b);
+    }
+    beside_close(&b);
+}
+
+/* Parts of up to 15 bytes with up to 4 ids are kept: whether met for the first time or again, and however
+ * alike they are, ids are the same. */
+static void test_parts_met_again(void **state)
+{
+    (void)state;
+    static const char letters[] = "\0\0a\xc3\xa9z\0b\0\0 \xf0\x9f\x99\x82\xf0\x9f\x99\x82q\0";
+    struct beside b;
+    beside_open(&b, V3);
+    for (int round = 0; round < 2; round++) {
+        char word[33] = "";
+        for (size_t n = 0; n < 32; n++) {
+            word[n] = "internationalisation"[n % 20];
+            compare(&b, word);
+        }
+        for (size_t from = 0; from < sizeof letters; from++)
+            for (size_t to = from; to <= sizeof letters; to++)
+                beside_compare(&b, (struct slice){letters + from, to - from});
+    }
+    beside_close(&b);
+}
+
+static void test_texts_that_are_the_librarys_job(void **state)
+{
+    (void)state;
+    static const char *const texts[] = {MARK,           "a" MARK "b",       "\xff",     "a\x80",       "\xc3",
+                                        "\xed\xa0\x80", "\xf4\x90\x80\x80", "\xc0\x80", "\xe0\x80\x80"};
+    struct beside b;
+    beside_open(&b, SAMPLE);
+    for (unsigned i = 0; i < sizeof texts / sizeof *texts; i++)
+        compare(&b, texts[i]);
+    assert_int_equal(beside_by_us(&b), 0);
+    compare(&b, "\xef\xbf\xbd\xee\x80\x80\xf4\x8f\xbf\xbf"); /* nearly such */
+    assert_int_equal(beside_by_us(&b), 1);
+    beside_close(&b);
+}
+
+/* One text in 4,096 is compared; after one that differs, all are the library's job. */
+static void test_compared_while_it_works(void **state)
+{
+    (void)state;
+    char *data;
+    size_t size, cap = 0;
+    struct sp *sp;
+    struct spm_file file;
+    struct fast *f;
+    struct fast_counts counts;
+    const char *why;
+    int32_t *ids = NULL;
+    unsigned n_due = 0;
+    assert_int_equal(file_read(SAMPLE, 1 << 28, &data, &size, NULL), 0);
+    assert_int_equal(sp_load((struct slice){data, size}, &sp, NULL), 0);
+    assert_int_equal(spm_file_read((struct slice){data, size}, &file), 0);
+    assert_int_equal(fast_new(sp, &file, &f, &why, NULL), 0);
+    assert_null(why);
+    for (int i = 0; i < 3 * 4096; i++) {
+        bool due;
+        size_t n = 0;
+        assert_int_equal(fast_encode(f, slice_of("Hello world"), &ids, &cap, &n, &due), 0);
+        assert_int_equal(n, 4);
+        assert_int_equal(ids[3], 1494);
+        if (due)
+            fast_compared(f, true);
+        n_due += due;
+    }
+    assert_int_equal(n_due, 3);
+    fast_compared(f, false);
+    bool due = true;
+    size_t n = 1;
+    assert_int_equal(fast_encode(f, slice_of("Hello world"), &ids, &cap, &n, &due), 1);
+    assert_int_equal(n, 1);
+    assert_false(due);
+    fast_count(f, &counts);
+    assert_int_equal(counts.compared, 4);
+    assert_int_equal(counts.differed, 1);
+    fast_free(f);
+    sp_free(sp);
+    free(file.types);
+    free(data);
+    free(ids);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_pieces_it_takes),
+        cmocka_unit_test(test_user_defined_symbols),
+        cmocka_unit_test(test_pieces_it_leaves),
+        cmocka_unit_test(test_too_many_nested_symbols),
+        cmocka_unit_test(test_rules_of_the_model),
+        cmocka_unit_test(test_other_kinds_of_model),
+        cmocka_unit_test(test_blocks_and_long_parts),
+        cmocka_unit_test(test_parts_met_again),
+        cmocka_unit_test(test_texts_that_are_the_librarys_job),
+        cmocka_unit_test(test_compared_while_it_works),
+    };
+    return cmocka_run_group_tests(tests, setup, teardown);
+}
