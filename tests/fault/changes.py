@@ -2,11 +2,12 @@
 
 import copy
 import json
+import math
 
 import support
 
 WORDS = "the feeder gives every token a position and jumps ahead between blocks of a short dialogue".split()
-MODELS = ((support.SAMPLE_MODEL, "chatml"), (support.SAMPLE_MODEL, "chatml"), (support.SAMPLE_MODEL, "alpaca"),
+MODELS = ((support.SAMPLE_MODEL, "chatml"), (support.SAMPLE_MODEL, "chatml"), (support.SAMPLE_MODEL, "plain"),
           (support.DATA / "mistral-v1.model", "mistral-v1"))
 REPEATS = (0.25, 0.5, 1.0, 1.0, 2.0, 3.5)
 
@@ -15,6 +16,7 @@ class Corpus:
     """One file of dialogues short enough for any row, some lines of it broken.
 
     versions: for each that the file ever had, the pairs (instruction, response) of each record; 0: cannot be used.
+    No two have the same number of records.
     """
 
     def __init__(self, rng, folder, name, broken):
@@ -35,6 +37,8 @@ class Corpus:
             yield (0 if broken else pairs), (line[: len(line) // 2] if broken else line) + "\n"
 
     def append(self, n):
+        while len(self.pairs) + n in map(len, self.versions):
+            n += 1
         added = list(self._lines(n))
         self.versions.append(self.pairs + [pairs for pairs, _ in added])
         with self.path.open("a") as f:
@@ -42,9 +46,10 @@ class Corpus:
 
     def replace(self, n):
         """Another file takes its place, as a tool that prepares data would do it."""
-        self.versions.append([])
+        kept, self.versions = self.versions, [*self.versions, []]
         self.path.rename(self.path.with_suffix(".old"))
         self.append(n)
+        self.versions = [*kept, self.pairs]
 
 
 def configuration(rng, folder):
@@ -60,7 +65,8 @@ def configuration(rng, folder):
             "corpora": [{"name": c, "repeat": rng.choice(REPEATS)} for c in corpora],
             "seq_len": rng.choice([64, 128, 256]), "global_batch": rng.choice([4, 8, 12]),
             "packing": rng.random() < 0.7, "overlong": overlong, "last": "pad", "seed": rng.randrange(100),
-            "epochs": epochs, "max_unusable": 1, "positions": {"strategy": "skip_all", "max_position": 4096},
+            "epochs": epochs, "max_unusable": 1, "positions": {
+                "strategy": "skip_all", "sampler": "sorted", "max_position": 4096, "probability": 1.0},
         } for name in names],
         **rng.choice([{"workers": 1, "memory": "40MiB"}, {"workers": 3}, {"workers": 2, "io": "pread"}]),
     }
@@ -75,20 +81,24 @@ class Change:
     """A command of the control socket, and the configuration that it leads to; None: it must be refused.
 
     names:  settings that it must say to have changed.   streams: those that begin a generation.
+    other:  a corpus whose file is another; replaced: what it was cannot be had any more.
     """
 
-    def __init__(self, command, arguments, before, after, grown=None):
+    def __init__(self, command, arguments, before, after, other=None, replaced=False):
         self.command, self.arguments, self.after = command, arguments, after
-        self.names, self.streams = [], []
+        self.other, self.replaced = other, replaced
+        self.names, self.streams, self.fewer_epochs = [], [], False
         for stream in after["streams"] if after is not None else []:
             old = find(before, stream["name"])
+            self.fewer_epochs |= 0 < stream["epochs"] < (old["epochs"] or math.inf)
             changed = [name for name, value in settings(stream).items() if settings(old).get(name) != value]
             self.names += [f"{stream['name']}.{name}" for name in changed]
-            if stream != old or grown in {c["name"] for c in stream["corpora"]}:
+            if stream != old or other in {c["name"] for c in stream["corpora"]}:
                 self.streams.append(stream["name"])
 
     def __repr__(self):
-        return f"{self.command} {self.arguments}"
+        other = f", other records of {self.other}" if self.other else ""
+        return f"{self.command} {self.arguments} for {self.names} of {self.streams}{other}"
 
 
 def settings(stream):
@@ -200,7 +210,14 @@ def grow_corpus(rng, conf, corpora):
     """Records are appended to a file."""
     name = rng.choice([c["name"] for s in conf["streams"] for c in s["corpora"]])
     corpora[name].append(rng.randint(1, 100))
-    return Change("reload", {}, conf, conf, grown=name)
+    return Change("reload", {}, conf, conf, other=name)
+
+
+def replace_corpus(rng, conf, corpora):
+    """A file is another one: what was made of the old one cannot be made again."""
+    name = rng.choice([c["name"] for s in conf["streams"] for c in s["corpora"]])
+    corpora[name].replace(rng.randint(40, 700))
+    return Change("reload", {}, conf, conf, other=name, replaced=True)
 
 
 def revert(conf, generation):

@@ -10,8 +10,6 @@ import math
 import multiprocessing
 import os
 import random
-import re
-import select
 import shutil
 import signal
 import sys
@@ -19,8 +17,8 @@ import tempfile
 import time
 from pathlib import Path
 
-TOP = Path(__file__).resolve().parent.parent.parent
-sys.path[:0] = [str(TOP / "tests" / "integration"), str(TOP / "client" / "python"), str(Path(__file__).resolve().parent)]
+FOLDER = Path(__file__).resolve().parent
+sys.path[:0] = map(str, (FOLDER.parent / "integration", FOLDER.parent.parent / "client" / "python", FOLDER))
 
 import changes
 import faults
@@ -33,7 +31,7 @@ from changes import Change
 from faults import Faults
 from trainers import Book, Client, Job
 
-PATIENCE = float(os.environ.get("SKIPALIGN_PATIENCE", support.PATIENCE))
+EXIT_CONFIG = 78
 WHO = "checker@history"
 DISK_WORDS = ("space", "Input/output error")
 
@@ -69,8 +67,10 @@ class Round:
         self.feeder.wrapper = network.inside if network else []
         self.state, self.faults = state, Faults(folder / "faults", state)
         self.feeder.environment = self.faults.environment
-        self.book, self.jobs, self.requests, self.ready = Book(), [], [], False
+        self.book, self.jobs, self.requests, self.ready, self.is_full = Book(), [], [], False, False
         self.generations = {s["name"]: [Generation(1, 0, s)] for s in self.conf["streams"]}
+        self.replaced = set()  # corpora whose files are others now
+        self.lost = {}  # stream -> first generation of which steps can still be made again
         self.pending = None  # a change that was asked for when the daemon died
         self.tally = collections.Counter()
         self.story = []  # what was done, for who looks into a failure
@@ -80,6 +80,10 @@ class Round:
             return {}
         at = f"tcp://{self.network.address}"
         return {"feed": {"listen": f"{at}:5757", "subscribe": f"{at}:5758"}}
+
+    def first(self, stream):
+        """The first step that can be made again."""
+        return min(g.first_step for g in self.generations[stream][self.lost.get(stream, 1) - 1 :])
 
     def another(self, name):
         """A feeder with doors and a state_dir of its own, and the same file."""
@@ -97,7 +101,7 @@ class Round:
     def pump(self, batches=math.inf, until=None, seconds=None):
         """Until so many batches came, `until` is true, nobody reads any more, or so many seconds are over. False: the
         daemon has ended."""
-        deadline = time.monotonic() + (PATIENCE if seconds is None else seconds)
+        deadline = time.monotonic() + (support.PATIENCE if seconds is None else seconds)
         pidfd, notify = os.pidfd_open(self.feeder.process.pid), self.feeder._notify
         try:
             while batches > 0 and not (until is not None and until()):
@@ -107,7 +111,7 @@ class Round:
                     return True
                 left = deadline - time.monotonic()
                 if left <= 0:
-                    assert seconds is not None, f"waited {PATIENCE} s"
+                    assert seconds is not None, f"waited {support.PATIENCE} s"
                     return True
                 ready = self._poll([pidfd, notify, *going, *waiting], left)
                 if notify in ready:
@@ -135,6 +139,9 @@ class Round:
     def turn_over(self):
         """Jobs whose readers are all through go on from there."""
         for job in list(self.jobs):
+            for r in job.readers:
+                replaced = self.pending is not None and self.pending.replaced
+                assert r.lost is None or replaced or r.step < self.first(r.stream), f"{r.where}: {r.lost}"
             if all(r.done for r in job.readers):
                 if job.checkpoint():
                     for reader in job.readers:
@@ -158,6 +165,7 @@ class Round:
 
     def launch(self):
         self.ready = False
+        self.faults.renew()
         self.feeder.launch()
         for job in self.jobs:
             for reader in job.readers:
@@ -165,12 +173,16 @@ class Round:
                     reader.connect(self.feeder)
 
     def over(self, why):
-        """It has ended by itself: it was the shim's doing, or it said that the disk fails."""
+        """It has ended by itself: it was the shim's doing, or it said that the disk fails, or that somebody was through
+        with editing its file, but it was not reloaded."""
         rc = self.feeder.wait()
         last = self.feeder.log().splitlines()[-1:]
-        if rc == -signal.SIGKILL and self.faults.happened:
+        if rc == -signal.SIGKILL and self.faults.deadly:
             self.tally["kills"] += 1
             self.tally["kills at a file"] += 1
+        elif rc == EXIT_CONFIG and not self.ready and self.is_unsettled() and "--reload" in last[0]:
+            self.refused = True
+            self.tally["starts refused"] += 1
         else:
             assert rc == 1 and not self.ready and any(w in last[0] for w in DISK_WORDS), f"ended with {rc} {why}"
             self.tally["starts without a disk"] += 1
@@ -191,14 +203,34 @@ class Round:
 
     def rise(self):
         """Up and ready, whatever it takes."""
+        self.refused, tries, edited = False, 0, None
         while not (self.up and self.ready):
+            if self.refused:  # what was edited is put back, or taken
+                reloaded = tries > 0 or not self.file_is_edited() or self.rng.random() < 0.5
+                if not reloaded:
+                    edited = copy.deepcopy(self.feeder.config)
+                    self.write_file(self.file)
+                elif edited is not None:
+                    self.feeder.config = edited
+                self.feeder.arguments = ["--reload"] if reloaded else []
+                tries += 1
+                self.refused = False
             if not self.up:
                 self.launch()
             if not self.pump(until=lambda: self.ready):
                 self.over("while it started")
-                if self.disk:
-                    faults.make_room(self.disk)
-        self.settle()
+                self.make_room()
+        self.feeder.arguments = []
+        self.file = {key: copy.deepcopy(self.feeder.config[key]) for key in ("corpora", "streams")}
+        self.settle(self.pending)
+        self.pending = None
+
+    def is_unsettled(self):
+        """Was something edited, and nobody reloaded it?"""
+        return self.file_is_edited() or (self.pending is not None and self.pending.replaced)
+
+    def file_is_edited(self):
+        return any(self.feeder.config[key] != self.file[key] for key in ("corpora", "streams"))
 
     # ---- changes ----
 
@@ -247,16 +279,84 @@ class Round:
             self.break_disk(Faults.DEADLY, 30)
         if how == "disk":
             self.break_disk(Faults.FAILING, 10)
-        self.tell(f"asks for {change.command} {arguments}")
+        self.tell(f"asks for {change} with {arguments}")
         self.pending = change
         reply = self.ask(change.command, **arguments)
         self.tell(f"is told {reply}")
         if reply is not None:
             self.pending = None
-            self.judge(change, arguments, reply, failing=how == "disk")
+            self.judge(change, arguments, reply, failing=how == "disk" or self.is_full)
         if reply is None or (how == "die" and not self.pump(batches=30)):
             self.over("in a change")
         self.mend_disk()
+
+    def race(self):
+        """Two at once, on two settings of one stream: one after the other, or the second is told of the first."""
+        stream = self.rng.choice(self.conf["streams"])
+        settings = (("seed", stream["seed"] + 1), ("positions.max_position", stream["positions"]["max_position"] + 1))
+        asked = []
+        for i, (name, value) in enumerate(settings):
+            arguments = {"edits": [f"{stream['name']}.{name}", str(value)], "who": f"{WHO}{i}"}
+            asked.append((name, value, Request(self.feeder.control, "set", arguments)))
+        self.requests = [request for _, _, request in asked]
+        assert self.pump(until=lambda: all(request.reply for request in self.requests))
+        done = [(request.reply["result"]["streams"][0]["generation"], name, value, request.reply)
+                for name, value, request in asked if request.reply["ok"]]
+        for _, name, value, reply in sorted(done, key=lambda d: d[0]):
+            after = copy.deepcopy(self.conf)
+            changes.apply(changes.find(after, stream["name"]), name, value)
+            self.judge(Change("set", {}, self.conf, after), {}, reply, failing=self.is_full)
+        for i, (_, _, request) in enumerate(asked):
+            reply = request.reply
+            if not reply["ok"] and reply["code"] == "conflict":
+                assert f"{WHO}{1 - i}" in reply["error"], reply
+                self.tally["conflicts"] += 1
+            elif not reply["ok"]:
+                after = copy.deepcopy(self.conf)
+                changes.find(after, stream["name"])["seed"] += 1
+                self.judge(Change("set", {}, self.conf, after), {}, reply, failing=self.is_full)
+        self.drop_requests()
+
+    def think_again(self):
+        """A change is cancelled while it is prepared, or too late."""
+        change = changes.add_corpus(self.rng, self.conf, self.corpora, self.folder)
+        asked = Request(self.feeder.control, change.command, {**change.arguments, "who": WHO, "progress": True})
+        cancel = Request(self.feeder.control, "cancel", {"who": WHO})
+        self.requests = [asked, cancel]
+        assert self.pump(until=lambda: asked.reply and cancel.reply)
+        self.tell(f"cancels {change}: {asked.reply}, {cancel.reply}")
+        if asked.reply["ok"] or asked.reply["code"] != "cancelled":
+            self.judge(change, {}, asked.reply, failing=self.is_full)
+        else:
+            assert cancel.reply["ok"], cancel.reply
+            self.tally["changes cancelled"] += 1
+        self.drop_requests()
+
+    def pause(self):
+        """Nothing of a stream comes while it is paused; then it goes on."""
+        stream = self.rng.choice(self.streams)
+        self.result("pause", stream=stream, who=WHO)
+        self.tell(f"pauses {stream}")
+        self.pump(seconds=0.02)
+        before = self.book.steps(stream)
+        self.pump(seconds=0.02)
+        assert self.book.steps(stream) == before, f"stream {stream} is paused, but step {before} came"
+        self.result("resume", stream=stream, who=WHO)
+
+    def replace(self):
+        """A corpus is another: older steps cannot be had again, and are never made of the new one."""
+        self.mend_disk()
+        self.write_file(self.conf)
+        change = changes.replace_corpus(self.rng, self.conf, self.corpora)
+        self.tally["corpora replaced"] += 1
+        if self.rng.random() < 0.5:
+            self.tell("replaces a corpus behind its back")
+            self.kill()
+            self.pending = change
+        else:
+            reply = self.ask("reload", who=WHO)
+            self.tell(f"replaces a corpus: {reply}")
+            self.judge(change, {}, reply, failing=False)
 
     def write_file(self, conf):
         self.feeder.config.update(copy.deepcopy(conf))
@@ -266,11 +366,12 @@ class Round:
         """Is the reply what the change deserves? What was committed goes into our books."""
         self.tally["changes asked for"] += 1
         if not reply["ok"]:
-            expected = {"too-early"} if "at" in arguments else {"not-durable"} if failing else set()
-            expected |= {"unchanged"} if not change.streams else set()
-            assert change.after is None or reply["code"] in expected, f"{change}: {reply}"
+            assert change.after is None or self.is_fair(change, arguments, reply, failing), f"{change}: {reply}"
             self.tally["changes refused"] += 1
-            if change.command == "reload":
+            if reply["code"] == "not-durable" and len(change.streams) > 1:
+                self.settle(change)  # of several streams some may have changed: that is told
+                self.pending = change
+            elif change.command == "reload":
                 self.write_file(self.file)
             return
         assert change.after is not None, f"{change} should have been refused: {reply}"
@@ -289,6 +390,20 @@ class Round:
             self.commit(change, told["stream"], told["generation"], told["first_step"])
             assert "at" not in arguments or told["first_step"] == arguments["at"], f"{change}: {told}"
 
+    def is_fair(self, change, arguments, reply, failing):
+        """May a change that is well-formed be refused like this?"""
+        code, error = reply["code"], reply["error"]
+        if code == "unchanged":
+            return not change.streams
+        if "at" in arguments and (code == "too-early" or "ends before step" in error):
+            return True
+        if any(word in error for word in DISK_WORDS):
+            return failing
+        streams = [changes.find(change.after, name) for name in change.streams]
+        if "epochs: " in error:  # they may be over
+            return any(s["epochs"] > 0 for s in streams)
+        return "global_batch: " in error and any(s["global_batch"] % 4 for s in streams)  # a subscriber is there
+
     def commit(self, change, stream, generation, first_step):
         known = self.generations[stream]
         assert generation == len(known) + 1, f"{change}: generation {generation} after {len(known)}"
@@ -296,23 +411,22 @@ class Round:
         known.append(Generation(generation, first_step, settings))
         self.conf = changes.with_stream(self.conf, settings, change.after)
         self.tally["generations"] += 1
+        if change.replaced:
+            self.lost[stream] = generation
+            self.replaced.add(change.other)
 
-    def settle(self):
-        """After a start: every change that was replied to is there, and none but them and one that was cut short."""
-        if not self.can_change:
-            return
-        change, self.pending = self.pending, None
+    def settle(self, change):
+        """After a start: every change that was replied to is there, and none but them and one that was cut short, or
+        was in the file that was reloaded at the start."""
         for stream in self.streams:
             entries = self.result("history", stream=stream)["generations"]
             known = self.generations[stream]
             if change is not None and change.after is not None and len(entries) == len(known) + 1:
                 self.commit(change, stream, entries[-1]["generation"], entries[-1]["first_step"])
                 self.tally["generations that were not replied to"] += 1
-                self.file = change.after if change.command == "reload" else self.file
             told = [(e["generation"], e["first_step"]) for e in entries]
             want = [(g.number, g.first_step) for g in known]
             assert told == want, f"stream {stream}: history has {told}, replies said {want}"
-        self.write_file(self.file)
 
     # ---- what happens ----
 
@@ -351,14 +465,22 @@ class Round:
     def mend_disk(self):
         self.tally["disk faults"] += self.faults.happened > 0
         self.faults.clear()
+        self.make_room()
+
+    def make_room(self):
+        self.is_full = False
         if self.disk:
             faults.make_room(self.disk)
 
     def lose_files(self):
         """What can be made again is damaged or gone."""
+        if self.lost:
+            return  # nothing can be made again of what is no more
         if self.up:
             self.kill()
         files = [p for p in self.state.rglob("*") if p.name not in ("timeline", "sent", "lock")]
+        if any(len(corpus.versions) > 2 for corpus in self.corpora.values()):
+            files = [p for p in files if p.parent.name != "corpora"]  # those of older versions cannot be made again
         for _ in range(self.rng.choice([1, 1, 3])):
             path = faults.damage(self.rng, files)
             if path:
@@ -370,6 +492,7 @@ class Round:
 
     def fill_disk(self):
         if self.disk:
+            self.is_full = True
             faults.fill(self.disk, self.rng.choice([0, 4096, 8192, 40960]))
             self.tell("disk is full")
 
@@ -399,23 +522,31 @@ class Round:
             self.over("behind its cable")
 
     def fail_over(self):
-        """The Python client has a second feeder, of a copy of the state, and goes on there when the first one dies."""
-        stream = self.rng.choice(self.streams)
-        until = self.book.steps(stream)
-        if until == 0:
+        """The Python client has a second feeder and goes on there when the first one dies: one that stands by for the
+        same state_dir, or one that has a copy of it."""
+        stream, copied = self.rng.choice(self.streams), self.rng.random() < 0.5
+        known = self.book.steps(stream)
+        step, until = self.first(stream), known + (0 if copied else self.rng.randint(1, 40))
+        if step >= known:
             return
         second = self.another(f"second-{len(self.story)}")
-        shutil.copytree(self.state, second.config["state_dir"])
-        with second:
-            step, endpoints = self.rng.randint(0, until // 2), [self.feeder.listen, second.listen]
-            client = Client(self.book, endpoints, stream, step, until)
+        if copied:  # it must not hand out what the first one does not know of: that would be two writers
+            shutil.copytree(self.state, second.config["state_dir"])
+        else:
+            second.config["state_dir"] = str(self.state)
+            second.arguments = ["--standby"]
+        with contextlib.ExitStack() as stack:
+            stack.callback(second.kill)
+            second.start() if copied else second.launch()
+            step = self.rng.randint(step, known)
+            client = Client(self.book, [self.feeder.listen, second.listen], stream, step, until)
             client.start()
-            self.pump(until=lambda: not client.is_alive() or client.feed.step > until // 2, seconds=1)
+            self.pump(until=lambda: not client.is_alive() or client.feed.step > (step + until) // 2, seconds=0.2)
             self.kill()
-            client.join(PATIENCE)
+            client.join(support.PATIENCE)
             assert not client.is_alive() and client.failure is None, f"the client: {client.failure!r}, {client.feed}"
         self.tally["fail-overs"] += 1
-        self.tell(f"a client went over, up to {until}")
+        self.tell(f"a client went over, {step} to {until}, {'to a copy' if copied else 'to one that stood by'}")
 
     def visit(self):
         """A trainer comes, at the beginning, at a step of before, or at the next one."""
@@ -432,21 +563,19 @@ class Round:
                 reader.disconnect()
             self.tell(f"a job leaves {job.stream} at {job.step}")
 
-    BEATS = (("change", 8), ("read", 4), ("visit", 3), ("leave", 1), ("kill_at_random", 2), ("kill_at_start", 1), ("lose_files", 1),
-             ("fill_disk", 1), ("freeze", 1), ("fail_over", 0.3), ("cut_cable", 2))
+    BEATS = (("change", 10), ("race", 1), ("think_again", 1), ("pause", 1), ("replace", 0.5), ("read", 4), ("visit", 3),
+             ("leave", 1), ("kill_at_random", 2), ("kill_at_start", 1), ("lose_files", 1), ("fill_disk", 1), ("freeze", 1),
+             ("fail_over", 0.3), ("cut_cable", 2))
 
     def run(self):
         self.began = time.monotonic()
         try:
             for stream in self.streams:
                 self.join(stream, 0, 1000)
-            self.can_change = False
             self.rise()
-            self.can_change = "set" in {c["name"] for c in self.result("commands")["commands"]}
-            for _ in range(self.rng.randint(6, 14)):
-                name = self.rng.choices([name for name, _ in self.BEATS], [weight for _, weight in self.BEATS])[0]
-                if name != "change" or self.can_change:
-                    getattr(self, name)()
+            names, weights = zip(*self.BEATS)
+            for name in self.rng.choices(names, weights, k=self.rng.randint(6, 14)):
+                getattr(self, name)()
                 if not self.up or not self.ready:
                     self.rise()
             self.finish()
@@ -476,14 +605,21 @@ class Round:
         self.rise()
         quarantine = {}
         for stream in self.streams:
-            list(replay.read(self.feeder, stream, 1, 0, top=self.top(stream)))
+            for _ in replay.read(self.feeder, stream, 1, 0, first=self.first(stream), top=self.top(stream)):
+                pass
             quarantine[stream] = self.feeder.ctl("--json", "quarantine", stream)
         assert self.feeder.stop() == 0
         self.save_timelines()
         with self.another("replay") as undisturbed:
             for stream in self.streams:
-                whole = replay.compare(undisturbed, stream, self.book, self.top(stream))
-                if self.top(stream) is None:
+                first = self.first(stream)
+                whole = replay.compare(undisturbed, stream, self.book, first, self.top(stream))
+                self.check_timeline(stream, whole)
+                if first > 0:
+                    self.check_lost(undisturbed, stream, first - 1)
+                    continue
+                if self.top(stream) is None and len(self.generations[stream]) == 1:
+                    # Where it changed, windows that were planned past the change are told of, too.
                     found = undisturbed.ctl("--json", "quarantine", stream)
                     assert found == quarantine[stream], f"stream {stream}: the quarantine says something else"
                 self.check_account(stream, whole)
@@ -491,34 +627,46 @@ class Round:
 
     def top(self, stream):
         """Where a replay may end: a stream without end is compared as far as anyone read it."""
-        return None if changes.find(self.conf, stream)["epochs"] else self.book.steps(stream) + 1
+        known = max(self.first(stream), self.book.steps(stream))
+        return None if changes.find(self.conf, stream)["epochs"] else known + 1
 
     def save_timelines(self):
-        """All that the undisturbed feeder has."""
-        for path in [*self.state.glob("streams/*/timeline"), *self.state.glob("corpora/*")]:
+        """All that the undisturbed feeder has. What a generation begins with is told by those before, unless they are
+        lost."""
+        starts = self.state.glob("streams/*/*.start") if self.lost else ()
+        for path in [*self.state.glob("streams/*/timeline"), *self.state.glob("corpora/*"), *starts]:
             copy_to = self.folder / "replay" / path.relative_to(self.state)
             copy_to.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(path, copy_to)
 
-    def today(self, stream):
-        e = turns.Entry(1, 0)
-        e.corpora = {c["name"]: (len(self.corpora[c["name"]].pairs), "") for c in changes.find(self.conf, stream)["corpora"]}
-        return [e]
+    def entries(self, stream):
+        return turns.read_timeline(self.folder / "replay" / "streams" / stream / "timeline")
 
-    def check_account(self, stream, whole):
-        """The timeline is what replies said, each batch is of its generation, each record came as often as it should."""
-        known, folder = self.generations[stream], self.folder / "replay" / "streams" / stream
-        entries = turns.read_timeline(folder / "timeline") if self.can_change else self.today(stream)
-        want = [(g.number, g.first_step) for g in known]
+    def check_timeline(self, stream, whole):
+        """The timeline is what replies said, and each batch is of its generation."""
+        entries, want = self.entries(stream), [(g.number, g.first_step) for g in self.generations[stream]]
         assert [(e.number, e.first_step) for e in entries] == want, f"stream {stream}: its timeline is not {want}"
         chain = turns.effective(entries)
         for _, batch in whole:
             serving = max(e.number for e in chain if e.first_step <= batch["step"])
-            assert batch["generation"] == serving, f"stream {stream}, step {batch['step']} is not of generation {serving}"
+            told = f"stream {stream}, step {batch['step']} is of generation {batch['generation']}, not {serving}"
+            assert batch["generation"] == serving, told
+
+    def check_lost(self, undisturbed, stream, step):
+        """What was made of a file that is no more is refused, with its name."""
+        chain = turns.effective(self.entries(stream))
+        if self.replaced & set([e for e in chain if e.first_step <= step][-1].corpora):
+            why = replay.refused(undisturbed, stream, step)
+            assert ".jsonl" in why, f"stream {stream}, step {step}: {why}"
+
+    def check_account(self, stream, whole):
+        """Each record came as often as it should."""
         split = changes.find(self.conf, stream)["overlong"] == "split"
         versions = {name: {len(pairs): pairs for pairs in corpus.versions} for name, corpus in self.corpora.items()}
-        settings, times = {g.number: g.settings for g in known}, replay.count(whole, split)
-        account = turns.Account(times, settings, entries, folder, versions, split)
+        settings = {g.number: g.settings for g in self.generations[stream]}
+        folder = self.folder / "replay" / "streams" / stream
+        times = replay.count(whole, split)
+        account = turns.Account(times, len(whole), settings, self.entries(stream), folder, versions, split)
         account.run(whole=self.top(stream) is None)
         self.tally["records counted"] += account.checked
 
@@ -535,7 +683,7 @@ def run_one(seed, keep):
         except BaseException:
             print(f"failed: tests/fault/history --rounds 1 --seed {seed}", flush=True)
             if keep:
-                shutil.copytree(place, keep / f"round-{seed}", dirs_exist_ok=True, ignore=lambda *_: ["ignored"])
+                shutil.copytree(place, keep / f"round-{seed}", dirs_exist_ok=True)
             raise
         r.tally["rounds"] += 1
         r.tally["rounds on a small disk"] += disk is not None
@@ -545,13 +693,16 @@ def run_one(seed, keep):
 
 def run(rounds, seed, jobs=1, keep=None):
     """Returns what happened, in words; raises what a round raises."""
-    total = collections.Counter()
+    total, seeds = collections.Counter(), range(seed, seed + rounds)
     if jobs == 1:
-        tallies = (run_one(s, keep) for s in range(seed, seed + rounds))
-        for tally in tallies:
-            total.update(tally)
+        for s in seeds:
+            total.update(run_one(s, keep))
     else:
         with concurrent.futures.ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn")) as pool:
-            for tally in pool.map(run_one, range(seed, seed + rounds), itertools.repeat(keep)):
-                total.update(tally)
+            try:
+                for tally in pool.map(run_one, seeds, itertools.repeat(keep)):
+                    total.update(tally)
+            except BaseException:
+                pool.shutdown(cancel_futures=True)
+                raise
     return ", ".join(f"{n} {what}" for what, n in total.items())

@@ -25,8 +25,11 @@ class Faults:
         path.write_bytes(bytes(self.LAYOUT.size))
         with path.open("r+b") as f:
             self._map = mmap.mmap(f.fileno(), self.LAYOUT.size)
-        self.environment = {"LD_PRELOAD": str(LIBRARY), "SKIPALIGN_FAULTS": str(path), "SKIPALIGN_FAULTS_DIR": str(folder),
-                            "ASAN_OPTIONS": os.environ.get("ASAN_OPTIONS", "") + ":verify_asan_link_order=0"}
+        self.deadly = False  # may it have died of this?
+        self.environment = {
+            "LD_PRELOAD": str(LIBRARY), "SKIPALIGN_FAULTS": str(path), "SKIPALIGN_FAULTS_DIR": str(folder),
+            "ASAN_OPTIONS": os.environ.get("ASAN_OPTIONS", "") + ":verify_asan_link_order=0",
+        }
 
     def close(self):
         self._map.close()
@@ -44,6 +47,11 @@ class Faults:
         struct.pack_into("<I", self._map, 16, self.NONE)
         struct.pack_into("<Q", self._map, 8, self.count + calls)
         struct.pack_into("<II", self._map, 16, what, 0)
+        self.deadly |= what in self.DEADLY
+
+    def renew(self):
+        """Another process is about to begin."""
+        self.deadly = self.LAYOUT.unpack(self._map[:])[2] in self.DEADLY
 
     def clear(self):
         struct.pack_into("<II", self._map, 16, self.NONE, 0)

@@ -11,8 +11,8 @@ GET_READY = ("opened", "changed")
 
 
 class Book:
-    """Every batch that was received: (stream, step, world, rank) -> (generation, hash, checksum of its arrays). The same
-    key must never have other bytes, whoever asks and whenever."""
+    """Every batch that was received: (stream, step, world, rank) -> (generation, hash, checksum of its arrays). The
+    same key must never have other bytes, whoever asks and whenever."""
 
     def __init__(self):
         self.got, self.received, self.lock = {}, 0, threading.Lock()
@@ -108,7 +108,7 @@ class Reader:
         assert told == (self.stream, self.world, self.rank, self.step), f"{self.where}: batch {told} came"
         shape = tuple(message[key] for key in ("generation", "rows", "length"))
         if self.door == "listen":
-            assert shape == self.shape, f"{self.where}: a batch of (generation, rows, length) {shape} after {self.shape}"
+            assert shape == self.shape, f"{self.where}: (generation, rows, length) {shape}, told {self.shape}"
         self.book.enter(message)
         self.step += 1
         if self.door == "listen":
@@ -141,10 +141,10 @@ class Job:
     def checkpoint(self):
         """Where the stretch is over: the next one begins, or (False) this was all."""
         worlds = [r.worlds for r in self.readers if r.worlds is not None]
-        steps = {r.step for r in self.readers}
-        assert worlds or len(steps) == 1, f"stream {self.stream}: ranks of one world got different steps: {steps}"
+        steps, lost = {r.step for r in self.readers}, any(r.lost for r in self.readers)
+        assert worlds or lost or len(steps) == 1, f"stream {self.stream}: the ranks of a world got to steps {steps}"
         self.step = min(steps)
-        ended = any(r.ended or r.lost for r in self.readers)
+        ended = lost or any(r.ended for r in self.readers)
         for reader in self.readers:
             reader.disconnect()
         self.readers = []

@@ -30,7 +30,7 @@ BUILD = Path(os.environ.get("SKIPALIGN_BUILD", TOP / "build"))
 SKIPALIGND = BUILD / "bin" / "skipalignd"
 SKIPALIGNCTL = BUILD / "bin" / "skipalignctl"
 REAL_DATA = Path(os.environ["SKIPALIGN_TEST_DATA"]) if "SKIPALIGN_TEST_DATA" in os.environ else None
-PATIENCE = 120  # seconds; generous for sanitizers on a loaded machine
+PATIENCE = int(os.environ.get("SKIPALIGN_PATIENCE", 120))  # seconds; generous for sanitizers on a loaded machine
 
 SAMPLE_CORPUS = DATA / "sample-dialogues.jsonl"
 SAMPLE_MODEL = DATA / "sample.model"
