@@ -132,9 +132,13 @@ class Feeder:
     def start(self):
         """Again after stop() or kill(), too: same folder, same state."""
         self.launch()
-        while not any("READY=1" in said for said in self.notified):
+        return self.hear("READY=1")
+
+    def hear(self, words):
+        """Waits until the daemon has said this to systemd."""
+        while not any(words in said for said in self.notified):
             if not self._hear():
-                raise AssertionError(f"skipalignd ended with {self.process.wait()} before READY:\n{self.log()}")
+                raise AssertionError(f"skipalignd ended with {self.process.wait()} before {words}:\n{self.log()}")
         return self
 
     def launch(self):
