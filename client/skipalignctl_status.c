@@ -221,7 +221,12 @@ static void show_stream(const struct paper *p, struct token_cursor s)
     put_line(p, "positions", "%s, %s, below %s", text(s, "strategy"), text(s, "sampler"),
              paper_count(ctl_get_uint(s, "max_position")));
     put_line(p, "template", "%s", text(s, "template"));
+    const struct token_cursor tokenizing = ctl_get(s, "tokenizing");
+    const bool fast = ctl_get_bool(tokenizing, "fast");
     put_line(p, "tokenizer", "%s  sha256 %.12s...", text(s, "tokenizer"), text(s, "tokenizer_sha256"));
+    put_line(p, "", "%s%s",
+             fast ? "fast, compared with libsentencepiece now and then" : "by libsentencepiece: ",
+             fast ? "" : text(tokenizing, "why_not"));
     paper_put(p, STYLE_DIM, "  %-11s ", "corpora");
     for (uint64_t n = ctl_get_list(s, "corpora", &list), i = 0; i < n; i++) {
         const struct token_cursor c = ctl_take(&list);

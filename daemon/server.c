@@ -175,6 +175,19 @@ static void log_corpora(const struct server *s, uint64_t start_ns)
     log_info("%u corpora opened in %.0f ms", conf->n_corpora, (double)(clock_ns() - start_ns) / 1e6);
 }
 
+static void log_tokenizers(const struct server *s)
+{
+    for (uint32_t i = 0; i < s->roster.n_streams; i++) {
+        const struct roster_stream *st = s->roster.streams[i];
+        const struct tokenizer *t = st->generations[st->n - 1].recipe->tokenizer;
+        struct tokenizer_facts facts;
+        tokenizer_facts(t, &facts);
+        log_info("stream '%s': tokenizer %s, %s%s", st->name, tokenizer_path(t),
+                 facts.why_not != NULL ? "by libsentencepiece: " : "fast",
+                 facts.why_not != NULL ? facts.why_not : "");
+    }
+}
+
 static int recall(struct server *s, struct err *reterr)
 {
     const uint64_t start_ns = clock_ns();
@@ -191,8 +204,10 @@ static int recall(struct server *s, struct err *reterr)
     if (s->roster.stock == NULL)
         return err_sys(reterr, -ENOMEM, "starting");
     int rc = recall_streams(&s->roster, &options, reterr);
-    if (rc == 0)
+    if (rc == 0) {
         log_corpora(s, start_ns);
+        log_tokenizers(s);
+    }
     return rc;
 }
 

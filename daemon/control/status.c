@@ -153,6 +153,19 @@ static void put_corpora(struct ctl_writer *w, const struct roster *r)
     ctl_put_end(w);
 }
 
+/* Who tokenises, and what was compared so far. */
+static void put_tokenizing(struct ctl_writer *w, const struct tokenizer *t)
+{
+    struct tokenizer_facts facts;
+    tokenizer_facts(t, &facts);
+    ctl_put_map(w, "tokenizing");
+    ctl_put_bool(w, "fast", facts.why_not == NULL);
+    ctl_put_text(w, "why_not", facts.why_not);
+    ctl_put_uint(w, "compared", facts.counts.compared);
+    ctl_put_uint(w, "differed", facts.counts.differed);
+    ctl_put_end(w);
+}
+
 static void put_stream_settings(struct ctl_writer *w, const struct recipe *r)
 {
     const struct conf_stream *c = r->conf;
@@ -166,6 +179,7 @@ static void put_stream_settings(struct ctl_writer *w, const struct recipe *r)
     ctl_put_text(w, "template", c->template_name);
     ctl_put_text(w, "tokenizer", tokenizer_path(r->tokenizer));
     ctl_put_text(w, "tokenizer_sha256", tokenizer_sha256(r->tokenizer));
+    put_tokenizing(w, r->tokenizer);
     ctl_put_uint(w, "vocab_size", (uint64_t)tokenizer_vocab_size(r->tokenizer));
     ctl_put_text(w, "strategy", pos_strategy_names[c->positions.strategy]);
     ctl_put_text(w, "sampler", pos_sampler_names[c->positions.sampler]);

@@ -28,7 +28,7 @@ struct call {
 struct served {
     struct stream *stream;
     struct step *first; /* likely to be wanted first: asked for before anyone comes; NULL once it is made */
-    bool paused, told_end, told_failure, told_ledger;
+    bool paused, told_end, told_failure, told_ledger, told_tokens;
     LIST_ENTRY(served) link;
 };
 
@@ -121,6 +121,21 @@ static void ask_for_first(struct feed *f, struct served *served)
     served->first = supply_step(f->supply, served->stream, sent < known ? sent : known);
 }
 
+/* Our own tokenising proves itself all the time; true: it has failed, and that was said. */
+static bool look_at_tokens(const struct stream *st)
+{
+    struct generation_info newest;
+    struct tokenizer_facts facts;
+    stream_generation_at(st, UINT64_MAX, &newest);
+    tokenizer_facts(newest.recipe->tokenizer, &facts);
+    if (facts.counts.differed == 0)
+        return false;
+    log_error("stream '%s': the fast tokenizer gave other ids than libsentencepiece for a text (%s); "
+              "libsentencepiece's were sent, and it makes all from now on; please report the model",
+              stream_name(st), tokenizer_path(newest.recipe->tokenizer));
+    return true;
+}
+
 /* The end of a stream, or its failure, is news to consumers that have nothing wanted at the moment, too. With
  * the ledger nothing is lost but time. */
 static void look_for_ends(struct feed *f)
@@ -143,6 +158,8 @@ static void look_for_ends(struct feed *f)
                      "state_dir",
                      stream_name(st), stream_ledger_failure(st));
         }
+        if (!served->told_tokens)
+            served->told_tokens = look_at_tokens(st);
         if (!served->told_failure && failure != NULL) {
             served->told_failure = true;
             consumers_wake(f->consumers, st);
