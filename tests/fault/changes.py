@@ -227,6 +227,12 @@ def revert(conf, generation):
     return Change("revert", {"stream": name, "generation": generation.number}, conf, after)
 
 
+def without_unused(conf, file):
+    """What a start makes of it: of corpora that commands added, those that a stream reads."""
+    kept = {c["name"] for c in file["corpora"]} | {c["name"] for s in conf["streams"] for c in s["corpora"]}
+    return {**conf, "corpora": [c for c in conf["corpora"] if c["name"] in kept]}
+
+
 def with_stream(conf, stream, origin):
     """A configuration with another version of one stream; what it lacks of corpora it gets from `origin`."""
     after = copy.deepcopy(conf)

@@ -108,7 +108,7 @@ class Round:
                 going = {r.peer.socket: r for job in self.jobs for r in job.readers if not r.done}
                 waiting = {q.socket: q for q in self.requests if q.reply is None}
                 if not going and until is None and seconds is None:
-                    return True
+                    break
                 left = deadline - time.monotonic()
                 if left <= 0:
                     assert seconds is not None, f"waited {support.PATIENCE} s"
@@ -124,7 +124,7 @@ class Round:
                 if pidfd in ready:
                     return False
                 self.turn_over()
-            return True
+            return not self._poll([pidfd], 0)
         finally:
             os.close(pidfd)
 
@@ -166,6 +166,7 @@ class Round:
     def launch(self):
         self.ready = False
         self.faults.renew()
+        self.book.topics.clear()
         self.feeder.launch()
         for job in self.jobs:
             for reader in job.readers:
@@ -222,6 +223,7 @@ class Round:
                 self.make_room()
         self.feeder.arguments = []
         self.file = {key: copy.deepcopy(self.feeder.config[key]) for key in ("corpora", "streams")}
+        self.conf = changes.without_unused(self.conf, self.file)
         self.settle(self.pending)
         self.pending = None
 
@@ -238,7 +240,7 @@ class Round:
         """The reply; None: the daemon died before it."""
         request = Request(self.feeder.control, command, arguments)
         self.requests.append(request)
-        if not self.pump(until=lambda: request.reply is not None):
+        if not self.pump(until=lambda: request.reply is not None) and request.reply is None:
             return None
         self.requests.remove(request)
         request.close()
@@ -349,6 +351,10 @@ class Round:
         self.write_file(self.conf)
         change = changes.replace_corpus(self.rng, self.conf, self.corpora)
         self.tally["corpora replaced"] += 1
+        for stream in set(self.streams) - set(change.streams):  # those that read it once
+            if any(change.other in {c["name"] for c in g.settings["corpora"]} for g in self.generations[stream]):
+                self.lost[stream] = self.generations[stream][-1].number
+                self.replaced.add(change.other)
         if self.rng.random() < 0.5:
             self.tell("replaces a corpus behind its back")
             self.kill()

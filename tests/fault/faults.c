@@ -74,8 +74,11 @@ static bool fd_counts(int fd)
     return path_counts(path);
 }
 
+/* Unless the test has thought better of it while the call took its time. */
 static void die(void)
 {
+    if (atomic_load(&faults->what) == FAULT_NONE)
+        return;
     (void)kill(getpid(), SIGKILL);
     for (;;)
         (void)pause();

@@ -16,6 +16,7 @@ class Book:
 
     def __init__(self):
         self.got, self.received, self.lock = {}, 0, threading.Lock()
+        self.topics = set()  # that this life of the feeder has seen: who comes later does not begin at their step
 
     def enter(self, batch):
         """A batch as the map that came, or the Python client's."""
@@ -58,10 +59,13 @@ class Reader:
     def connect(self, feeder):
         self.disconnect()
         self.shape = None
-        if self.door == "subscribe":
+        topic = f"{self.stream}/{self.world}/{self.rank}/{self.step}/"
+        if self.door == "subscribe" and topic not in self.book.topics:
+            self.book.topics.add(topic)
             self.peer = support.Peer(zmq.SUB, feeder.subscribe, reconnect_ivl=1)  # the feeder may not be up yet
-            self.peer.socket.subscribe(f"{self.stream}/{self.world}/{self.rank}/{self.step}/")
+            self.peer.socket.subscribe(topic)
             return
+        self.door = "listen"
         self.peer = support.Dealer(feeder.listen, stream=None, reconnect_ivl=1)
         self.peer.send("open", version=1, stream=self.stream, world=self.world, rank=self.rank, step=self.step,
                        credit=self.credit, job="history", **({"fixed_shape": True} if self.fixed_shape else {}))
@@ -105,6 +109,9 @@ class Reader:
 
     def _take_batch(self, message):
         told = tuple(message[key] for key in ("stream", "world", "rank", "step"))
+        if self.door == "subscribe" and told[3] < self.step:
+            self.book.enter(message)  # its connection was lost and is there again, and the topic begins again
+            return
         assert told == (self.stream, self.world, self.rank, self.step), f"{self.where}: batch {told} came"
         shape = tuple(message[key] for key in ("generation", "rows", "length"))
         if self.door == "listen":
