@@ -22,7 +22,8 @@ bool commit_refuse_readers(struct request *q, struct feed *f, struct stream *st,
 {
     struct feed_foresight foresight;
     feed_foresee(f, st, conf, &foresight);
-    if (foresight.wrong_world > 0) {
+    /* One who reads an older generation may not fit the newest already: that is not this change's doing. */
+    if (foresight.wrong_world > 0 && conf->global_batch != stream_recipe(st)->conf->global_batch) {
         const uint32_t n = feed_consumers(f, NULL, 0);
         struct consumer_info *list = calloc((size_t)n + 1, sizeof *list), *wrong = NULL;
         (void)feed_consumers(f, list, list != NULL ? n : 0);
@@ -79,7 +80,7 @@ struct hold {
 static void refuse_hold(struct request *q, const struct affected *t, int rc, const struct err *e)
 {
     const char *code = rc == ERR_CHANGED ? "too-early" : rc == -EBUSY ? "conflict" : "bad-argument";
-    request_fail(q, code, "%s", e->text);
+    request_fail(q, code, "stream '%s': %s", t->name, e->text);
     if (rc == ERR_CHANGED)
         ctl_put_uint(&q->reply, "first_step", t->first_step);
 }

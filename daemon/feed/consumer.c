@@ -289,6 +289,18 @@ void consumers_run(struct consumers *cs, uint64_t now_ns)
 /* ZeroMQ tells that a peer is gone only when something is sent to it, and to one who waits for a step far
  * ahead nothing is: a feeder could work for the dead for ever. So one who says nothing for long is sent an
  * answer; who is there opens again. A subscriber's end is told. */
+static void drop_waiting(struct consumer *c)
+{
+    struct msg_error e;
+    answer_say(&e, MSG_DENIED,
+               "step %" PRIu64
+               " of stream '%s' is still being made, and nothing was heard from here for 10 minutes; "
+               "open again to go on waiting, and send `credit` 0 now and then",
+               c->next_step, c->stream_name);
+    (void)answer_error(c->door, consumer_peer(c), &e, c->all->tally);
+    consumer_remove(c);
+}
+
 void consumers_drop_silent(struct consumers *cs, uint64_t now_ns)
 {
     struct consumer *c, *next;
@@ -296,17 +308,13 @@ void consumers_drop_silent(struct consumers *cs, uint64_t now_ns)
         return;
     cs->sweep_ns = now_ns + SWEEP_NS;
     for (c = TAILQ_FIRST(&cs->list); c != NULL; c = next) {
-        struct msg_error e;
         next = TAILQ_NEXT(c, in_list);
-        if (c->door->kind != DOOR_ROUTER || c->wait != WAIT_STEP || now_ns < c->heard_ns + CONSUMER_SILENT_NS)
+        if (c->door->kind != DOOR_ROUTER)
             continue;
-        answer_say(&e, MSG_DENIED,
-                   "step %" PRIu64
-                   " of stream '%s' is still being made, and nothing was heard from here for 10 minutes; "
-                   "open again to go on waiting, and send `credit` 0 now and then",
-                   c->next_step, c->stream_name);
-        (void)answer_error(c->door, consumer_peer(c), &e, cs->tally);
-        consumer_remove(c);
+        if (c->wait == WAIT_END && now_ns >= c->heard_ns + CONSUMER_ENDED_NS)
+            consumer_remove(c); /* has been told all there is */
+        else if (c->wait == WAIT_STEP && now_ns >= c->heard_ns + CONSUMER_SILENT_NS)
+            drop_waiting(c);
     }
 }
 

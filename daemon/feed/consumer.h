@@ -86,8 +86,10 @@ struct consumer *consumer_find(struct consumers *cs, const struct door *d, struc
  * given. NULL: table or memory are full of consumers that are being fed. */
 struct consumer *consumer_open(struct consumers *cs, struct door *d, struct slice peer, struct stream *st,
                                const struct msg_open *open);
-/* consumers_drop_silent - those at ROUTER who wait for a step and were not heard of for CONSUMER_SILENT_NS.
+/* consumers_drop_silent - those at ROUTER who wait for a step and were not heard of for CONSUMER_SILENT_NS,
+ * or who have got their end and stay for CONSUMER_ENDED_NS.
  */
+#define CONSUMER_ENDED_NS (60 * NS_PER_S)
 #define CONSUMER_SILENT_NS (600 * NS_PER_S)
 void consumers_drop_silent(struct consumers *cs, uint64_t now_ns);
 /* consumers_say_full - why consumer_open gave NULL. */
