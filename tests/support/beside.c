@@ -14,8 +14,8 @@
 
 void beside_open(struct beside *b, const char *model)
 {
-    char *data;
-    size_t size;
+    char *data = NULL;
+    size_t size = 0;
     struct err err = {""};
     *b = (struct beside){.ours = NULL};
     if (tokenizer_load(model, NULL, 0, &b->ours, &err) != 0 ||
