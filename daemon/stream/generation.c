@@ -1,6 +1,7 @@
 #include "stream/generation.h"
 
 #include "base/clock.h"
+#include "stream/stream.h"
 
 #include <errno.h>
 #include <limits.h>
@@ -205,21 +206,38 @@ void generation_free(struct generation *g)
     free(g);
 }
 
-/* Where `before` is lost: the first slot after the window that holds the last row before `g`; where windows
- * were never planned as far as that, the first one after those that were. UINT64_MAX: not known. Once a step
- * of g has been handed out, only what g began with then will do, documents left over included: then it is
- * never known. */
-static uint64_t slots_before(const struct generation *g, const struct generation *before)
+/* Where a generation is lost: the first slot after the window that holds the last row before step `end`;
+ * where windows were never planned as far as that, the first one after those that were. UINT64_MAX: not
+ * known. */
+static uint64_t slots_before(const struct generation *before, uint64_t end, uint64_t sent)
 {
     const struct ledger *l = before->ledger;
     uint64_t n = ledger_windows(l), batch = (uint64_t)before->recipe->conf->global_batch,
-             rows = (g->first_step - before->first_step) * batch, sent = stream_sent(g->stream);
-    if (sent > g->first_step)
-        return UINT64_MAX;
+             rows = (end - before->first_step) * batch;
     if (rows <= ledger_first_row(l, n))
         return rows == 0 ? 0 : ledger_first_slot(l, ledger_find(l, rows - 1) + 1);
     bool holds_sent = sent <= before->first_step + ledger_first_row(l, n) / batch;
     return before->ended || holds_sent ? ledger_first_slot(l, n) : UINT64_MAX;
+}
+
+/* What was before g, where the step before it cannot be made any more. One of which nothing was handed out
+ * and of which nothing is known is passed over: nobody misses it. Once a step of g itself has been handed
+ * out, only what g began with then will do, documents left over included, and that is not known. */
+static const struct generation *find_lost(const struct generation *g, const struct generation *before,
+                                          uint64_t *ret_slots)
+{
+    uint64_t end = g->first_step, sent = stream_sent(g->stream);
+    while (before != NULL && before->order == NULL && (before->lost == NULL || before->lost->order == NULL) &&
+           sent <= before->first_step) {
+        end = before->first_step;
+        before = stream_before(g->stream, before);
+    }
+    if (before == NULL || sent > g->first_step)
+        return NULL;
+    const struct generation *was = before->lost != NULL ? before->lost : before;
+    if (was->order == NULL || (*ret_slots = slots_before(was, end, sent)) == UINT64_MAX)
+        return NULL;
+    return was;
 }
 
 void generation_begin(struct generation *g, const struct generation *before, const struct step *last)
@@ -227,15 +245,15 @@ void generation_begin(struct generation *g, const struct generation *before, con
     char path[PATH_MAX];
     struct err error = {""};
     uint64_t slots = 0;
-    const struct generation *was = before->lost != NULL ? before->lost : before;
-    const struct carry_from from = {was->recipe, &was->start, was->order};
     bool lost = last->state != STEP_READY;
-    if (lost && (was->order == NULL || (slots = slots_before(g, was)) == UINT64_MAX)) {
+    const struct generation *was = lost ? find_lost(g, before, &slots) : before;
+    if (was == NULL) {
         (void)err_set(&g->failure, ERR_CHANGED,
                       "where it begins cannot be found, as generation %u cannot be made any more: %s",
                       before->number, before->failure.text);
         return;
     }
+    const struct carry_from from = {was->recipe, &was->start, was->order};
     int rc =
         lost ? carry_past(&from, slots, g->recipe, &g->start) : carry_on(&from, last, g->recipe, &g->start);
     if (rc != 0) {
