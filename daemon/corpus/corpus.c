@@ -243,3 +243,8 @@ bool corpus_news(const struct corpus *c, char *text, size_t cap)
 {
     return news_tell(&c->catalog, &c->conf, text, cap);
 }
+
+bool corpus_lost(const struct corpus *c)
+{
+    return news_lost(&c->catalog);
+}

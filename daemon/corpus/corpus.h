@@ -95,4 +95,8 @@ int corpus_check(struct corpus *c, struct err *reterr);
  * file's name: for a status, not for a window.   text: NULL where cap is 0. */
 bool corpus_news(const struct corpus *c, char *text, size_t cap);
 
+/* corpus_lost - can it not be opened again, as a file of it is not there any more, or holds something else?
+ * One that has grown can. Looks at each file, like corpus_news. */
+bool corpus_lost(const struct corpus *c);
+
 #endif

@@ -94,3 +94,12 @@ bool news_tell(const struct catalog *c, const struct conf_corpus *conf, char *te
     paths_fini(&now);
     return w.used > 0;
 }
+
+bool news_lost(const struct catalog *c)
+{
+    uint64_t size;
+    for (uint32_t i = 0; i < c->n_files; i++)
+        if (catalog_look(&c->files[i], &size) >= FATE_SHORTER)
+            return true;
+    return false;
+}

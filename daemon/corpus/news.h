@@ -9,4 +9,7 @@
 /* news_tell - see corpus_news.   Threads: any. */
 bool news_tell(const struct catalog *c, const struct conf_corpus *conf, char *text, size_t cap);
 
+/* news_lost - see corpus_lost. */
+bool news_lost(const struct catalog *c);
+
 #endif

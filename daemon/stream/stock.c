@@ -180,7 +180,7 @@ static struct corpus *take_corpus(struct stock *s, const struct conf_corpus *con
                                   const uint64_t *wanted)
 {
     struct corpus *c = find_corpus(s, conf, wanted);
-    if (c == NULL || wanted != NULL || choice == STOCK_HELD || !corpus_news(c, NULL, 0))
+    if (c == NULL || wanted != NULL || (choice == STOCK_HELD ? !corpus_lost(c) : !corpus_news(c, NULL, 0)))
         return c;
     corpus_close(c);
     return NULL;

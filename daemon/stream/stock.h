@@ -33,7 +33,8 @@ struct stock_progress {
 
 /* Which corpora and which model: */
 enum stock_choice {
-    STOCK_HELD,   /* those that are open already (see stock_keep), else as they are now */
+    STOCK_HELD,   /* those that are open already (see stock_keep) and could be opened again, else as they are
+                   now: what is made of them outlives us */
     STOCK_NEWEST, /* as they are now: what has changed since is opened anew */
 };
 struct stock_wanted {
