@@ -191,6 +191,15 @@ class Round:
         self.faults.clear()
         self.drop_requests()
 
+    def late_death(self):
+        """It had begun to die when the shim was told to let it live."""
+        rc = self.feeder.wait()
+        assert rc == -signal.SIGKILL, f"ended with {rc}"
+        self.tally["kills"] += 1
+        self.tally["kills at a file"] += 1
+        self.tell("died late")
+        self.drop_requests()
+
     def kill(self):
         self.feeder.kill()
         self.tally["kills"] += 1
@@ -291,6 +300,8 @@ class Round:
         if reply is None or (how == "die" and not self.pump(batches=30)):
             self.over("in a change")
         self.mend_disk()
+        if how == "die" and self.feeder.process.returncode is None and not self.pump(seconds=0.1):
+            self.late_death()
 
     def race(self):
         """Two at once, on two settings of one stream: one after the other, or the second is told of the first."""
@@ -459,6 +470,8 @@ class Round:
         self.launch()
         if self.pump(until=lambda: self.ready) and self.pump(batches=50):
             self.mend_disk()
+            if not self.pump(seconds=0.1):
+                self.late_death()
         else:
             self.over("while it started")
 
