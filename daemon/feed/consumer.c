@@ -151,6 +151,16 @@ void consumers_change(struct consumers *cs, const struct stream *st, uint64_t fi
     consumers_wake(cs, st);
 }
 
+void consumers_end_at(struct consumers *cs, const struct stream *st, uint64_t step, uint64_t dropped)
+{
+    struct consumer *c;
+    TAILQ_FOREACH(c, &cs->list, in_list)
+    if (c->stream == st && c->next_step <= step) {
+        c->ends_at = step;
+        c->ends_dropped = dropped;
+    }
+}
+
 void consumers_pause(struct consumers *cs, const struct stream *st, bool paused)
 {
     struct consumer *c;
@@ -409,6 +419,7 @@ struct consumer *consumer_open(struct consumers *cs, struct door *d, struct slic
     c->frame_bytes = bytes;
     c->rank = open->rank;
     c->first_step = c->next_step = open->step;
+    c->ends_at = STREAM_UNKNOWN;
     c->credit = d->kind == DOOR_XPUB ? CREDIT_MAX : 0;
     c->done = STREAM_UNKNOWN;
     c->owes_opened = d->kind == DOOR_ROUTER;

@@ -38,6 +38,8 @@ struct consumer {
     char job[PEER_MAX + 1];
     uint32_t world, rank;
     uint64_t first_step, next_step;
+    uint64_t ends_at,
+        ends_dropped; /* where others of its stream have got their end; STREAM_UNKNOWN: nowhere */
     /* What its peer knows of the stream: told, or seen in its last batch. */
     uint32_t generation; /* 0: nothing yet */
     uint32_t rows, length;
@@ -65,6 +67,8 @@ struct consumers {
     uint64_t memory; /* bytes for frames on their way */
     /* Told after each batch is sent, while its frame is still at hand. */
     void (*sent)(void *arg, struct stream *st, uint64_t step);
+    /* Told when somebody has got `end`, as the stream is complete; may be NULL. */
+    void (*ended)(void *arg, struct stream *st);
     bool (*paused)(void *arg, const struct stream *st);
     void *arg;
     uint32_t n;
@@ -109,6 +113,9 @@ bool consumer_resize(struct consumer *c, uint64_t frame_bytes);
  * again. consumers_drop_stream - it is no more: they get their `end`, and do not touch it again. */
 void consumers_wake(struct consumers *cs, const struct stream *st);
 void consumers_change(struct consumers *cs, const struct stream *st, uint64_t first_step);
+/* consumers_end_at - a change goes on past the end that some of them have been told: all ranks of a job get
+ * the same number of batches, so those who are here now end there, too. */
+void consumers_end_at(struct consumers *cs, const struct stream *st, uint64_t step, uint64_t dropped);
 void consumers_pause(struct consumers *cs, const struct stream *st, bool paused);
 void consumers_drop_stream(struct consumers *cs, const struct stream *st);
 /* consumers_busy - is a stream that is not paused being read by somebody who has not seen its end? */

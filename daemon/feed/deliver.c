@@ -51,7 +51,7 @@ static int reach_ahead(struct consumer *c)
     struct consumers *cs = c->all;
     uint64_t bytes = c->frame_bytes, part = consumers_part(cs);
     flight_land(&c->flight);
-    while (c->n_ahead < CONSUMER_AHEAD && c->n_ahead < c->credit &&
+    while (c->n_ahead < CONSUMER_AHEAD && c->n_ahead < c->credit && c->next_step + c->n_ahead < c->ends_at &&
            c->next_step + c->n_ahead < stream_steps(c->stream)) {
         struct generation_info g;
         stream_generation_at(c->stream, c->next_step + c->n_ahead, &g);
@@ -98,9 +98,14 @@ static int finish_with_end(struct consumer *c, uint64_t step, enum msg_reason re
 
 static int send_end(struct consumer *c)
 {
+    struct consumers *cs = c->all;
     uint64_t steps = stream_steps(c->stream);
-    if (c->next_step <= steps)
-        return finish_with_end(c, steps, MSG_COMPLETE, stream_dropped(c->stream));
+    if (c->next_step <= steps) {
+        int rc = finish_with_end(c, steps, MSG_COMPLETE, stream_dropped(c->stream));
+        if (rc == DELIVER_WAITING && cs->ended != NULL)
+            cs->ended(cs->arg, c->stream);
+        return rc;
+    }
     struct msg_error e; /* opened while the end was not known */
     answer_say(&e, MSG_STEP_PAST_END, "stream '%s' ends before step %" PRIu64 ": it has %" PRIu64 " steps",
                c->stream_name, c->next_step, steps);
@@ -223,6 +228,8 @@ static int send_batch(struct consumer *c)
 static int send_or_wait(struct consumer *c)
 {
     struct generation_info g;
+    if (c->next_step >= c->ends_at)
+        return finish_with_end(c, c->ends_at, MSG_COMPLETE, c->ends_dropped);
     stream_generation_at(c->stream, c->next_step, &g);
     if (g.failure != NULL)
         return send_failure(c, &g, g.failure);

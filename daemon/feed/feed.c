@@ -29,6 +29,7 @@ struct served {
     struct stream *stream;
     struct step *first; /* likely to be wanted first: asked for before anyone comes; NULL once it is made */
     bool paused, told_end, told_failure, told_ledger, told_tokens;
+    bool end_sent; /* somebody has got `end`, as the stream is complete */
     LIST_ENTRY(served) link;
 };
 
@@ -168,6 +169,11 @@ static void look_for_ends(struct feed *f)
     }
 }
 
+static void end_sent(void *arg, struct stream *st)
+{
+    served_of(arg, st)->end_sent = true;
+}
+
 static void batch_sent(void *arg, struct stream *st, uint64_t step)
 {
     struct feed *f = arg;
@@ -193,6 +199,7 @@ static int set_up(struct feed *f, struct err *reterr)
         return err_sys(reterr, -ENOMEM, "feed");
     f->tally->stats.start_ns = clock_ns();
     f->consumers->sent = batch_sent;
+    f->consumers->ended = end_sent;
     f->consumers->paused = is_paused;
     f->consumers->arg = f;
     int rc = supply_new(s->workers, s->reader, s->memory / 2, step_changed, f, &f->supply);
@@ -506,8 +513,12 @@ int feed_hold(struct feed *f, struct stream *st, uint64_t at, uint64_t *ret_step
 void feed_change(struct feed *f, struct stream *st, const struct generation_setup *g)
 {
     struct served *served = served_of(f, st);
+    const uint64_t end = stream_steps(st), dropped = stream_dropped(st);
     drop_first(f, served);
     supply_change(f->supply, st, g);
+    if (served->end_sent && g->first_step == end)
+        consumers_end_at(f->consumers, st, end, dropped);
+    served->end_sent = false;
     served->told_end = served->told_failure = served->told_ledger = false;
     consumers_change(f->consumers, st, g->first_step);
     if (!served->paused)

@@ -119,6 +119,19 @@ class Change(unittest.TestCase):
             self.addCleanup(self.control.close)
         self.done("set", edits=["s.epochs", "3"])
 
+    def test_more_epochs_when_a_rank_has_got_its_end(self):
+        """All ranks of a job get the same number of batches; who opens later goes on."""
+        self.done("set", edits=["s.epochs", "1"])
+        with (support.Dealer(self.feeder.listen, world=2, rank=0) as first,
+              support.Dealer(self.feeder.listen, world=2, rank=1, credit=3) as second):
+            n = len(list(first.batches()))
+            few = list(second.batches(2))
+            self.done("set", edits=["s.epochs", "2"])
+            self.assertEqual(len(few) + len(list(second.batches())), n)
+            self.assertEqual(second.end, first.end)
+        with support.Dealer(self.feeder.listen, world=2, rank=1, step=n) as later:
+            self.assertEqual(next(later.batches(1))["step"], n)
+
     def test_a_dry_run_changes_nothing(self):
         result = self.done("set", edits=["s.seq_len", "512"], at=7, dry_run=True)
         self.assertTrue(result["dry_run"])
