@@ -282,6 +282,8 @@ class Round:
         how = rng.choices(["plain", "at", "dry", "die", "disk"], [4, 1, 1, 4, 1])[0]
         if change.command == "reload":
             self.write_file(change.after)
+        if how == "disk" and len(self.streams) > 1:
+            how = "plain"  # of several streams some may be changed before the disk fails: the reply says which, in words
         if how == "at":
             arguments["at"] = max(map(self.book.steps, self.streams)) + rng.randint(0, 60)
         if how == "dry":
@@ -710,16 +712,28 @@ def run_one(seed, keep):
         return r.tally
 
 
-def run(rounds, seed, jobs=1, keep=None):
-    """Returns what happened, in words; raises what a round raises."""
+def run_tries(seed, keep, tries):
+    """One round, played again where it fails, as often as it may be."""
+    for left in reversed(range(tries)):
+        try:
+            tally = run_one(seed, keep)
+            tally["rounds played again"] += tries - 1 - left
+            return tally
+        except Exception:
+            if left == 0:
+                raise
+
+
+def run(rounds, seed, jobs=1, keep=None, tries=1):
+    """Returns what happened, in words; raises what a round raises, the last time that it may be tried."""
     total, seeds = collections.Counter(), range(seed, seed + rounds)
     if jobs == 1:
         for s in seeds:
-            total.update(run_one(s, keep))
+            total.update(run_tries(s, keep, tries))
     else:
         with concurrent.futures.ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn")) as pool:
             try:
-                for tally in pool.map(run_one, seeds, itertools.repeat(keep)):
+                for tally in pool.map(run_tries, seeds, itertools.repeat(keep), itertools.repeat(tries)):
                     total.update(tally)
             except BaseException:
                 pool.shutdown(cancel_futures=True)
