@@ -201,6 +201,20 @@ static void show_made(const struct paper *p, struct token_cursor s)
                  paper_count(ctl_get_uint(s, "not_carried")), ctl_get_uint(s, "generation"));
 }
 
+/* By whom, and how that is proved: texts of all streams with this model, since the start. */
+static void show_tokenizing(const struct paper *p, struct token_cursor t)
+{
+    const uint64_t compared = ctl_get_uint(t, "compared"), differed = ctl_get_uint(t, "differed");
+    const double texts = ctl_get_real(t, "texts");
+    if (!ctl_get_bool(t, "fast")) {
+        put_line(p, "", "by libsentencepiece: %s", text(t, "why_not"));
+    } else {
+        put_line(p, "", "fast: %s texts, %.2g %% of them left to libsentencepiece; %s compared with it%s",
+                 paper_short(texts), percent(ctl_get_real(t, "refused"), texts), paper_count(compared),
+                 compared > 0 && differed == 0 ? ", all the same" : "");
+    }
+}
+
 static void show_stream(const struct paper *p, struct token_cursor s)
 {
     const struct token_cursor rate = ctl_get(s, "per_second");
@@ -221,12 +235,8 @@ static void show_stream(const struct paper *p, struct token_cursor s)
     put_line(p, "positions", "%s, %s, below %s", text(s, "strategy"), text(s, "sampler"),
              paper_count(ctl_get_uint(s, "max_position")));
     put_line(p, "template", "%s", text(s, "template"));
-    const struct token_cursor tokenizing = ctl_get(s, "tokenizing");
-    const bool fast = ctl_get_bool(tokenizing, "fast");
     put_line(p, "tokenizer", "%s  sha256 %.12s...", text(s, "tokenizer"), text(s, "tokenizer_sha256"));
-    put_line(p, "", "%s%s",
-             fast ? "fast, compared with libsentencepiece now and then" : "by libsentencepiece: ",
-             fast ? "" : text(tokenizing, "why_not"));
+    show_tokenizing(p, ctl_get(s, "tokenizing"));
     paper_put(p, STYLE_DIM, "  %-11s ", "corpora");
     for (uint64_t n = ctl_get_list(s, "corpora", &list), i = 0; i < n; i++) {
         const struct token_cursor c = ctl_take(&list);

@@ -203,6 +203,7 @@ static int recall(struct server *s, struct err *reterr)
     s->roster.stock = stock_new(s->conf->state_dir, s->conf->io);
     if (s->roster.stock == NULL)
         return err_sys(reterr, -ENOMEM, "starting");
+    stock_set_tokenizers(s->roster.stock, s->conf->tokenizer_path, (uint32_t)s->conf->tokenizer_verify);
     int rc = recall_streams(&s->roster, &options, reterr);
     if (rc == 0) {
         log_corpora(s, start_ns);

@@ -12,6 +12,7 @@
 #include <string.h>
 
 const char *const io_kind_names[IO__COUNT] = {"auto", "uring", "pread"};
+const char *const tokenizer_path_names[TOKENIZER_PATH__COUNT] = {"auto", "library"};
 const char *const corpus_format_names[FORMAT__COUNT] = {
     "auto", "messages", "sharegpt", "alpaca", "prompt_completion", "text",
 };

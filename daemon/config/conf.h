@@ -44,6 +44,7 @@ enum field {
 enum pos_strategy { POS_NONE, POS_SKIP_ALL, POS_SKIP_INNER, POS_SKIP_OUTER, POS__COUNT };
 enum pos_sampler { SAMPLER_SORTED, SAMPLER_SEQUENTIAL, SAMPLER_EVEN, SAMPLER_PINNED, SAMPLER__COUNT };
 enum overlong { OVERLONG_TRUNCATE, OVERLONG_DROP, OVERLONG_SPLIT, OVERLONG__COUNT };
+enum tokenizer_path { TOKENIZER_AUTO, TOKENIZER_LIBRARY, TOKENIZER_PATH__COUNT };
 enum last_step { LAST_DROP, LAST_PAD, LAST__COUNT };
 
 struct conf_corpus {
@@ -99,6 +100,8 @@ struct conf {
     char *state_dir;
     int64_t workers, memory, record_max;
     enum io_kind io;
+    enum tokenizer_path tokenizer_path;
+    int64_t tokenizer_verify;                            /* one text in so many; 0: none */
     char *feed_listen, *feed_subscribe, *control_listen; /* ZeroMQ endpoints; "" = that door stays shut */
     struct conf_corpus *corpora;
     uint32_t n_corpora;
@@ -108,6 +111,7 @@ struct conf {
     uint32_t n_streams;
 };
 
+extern const char *const tokenizer_path_names[TOKENIZER_PATH__COUNT];
 extern const char *const io_kind_names[IO__COUNT], *const corpus_format_names[FORMAT__COUNT],
                                                        *const field_names[FIELD__COUNT],
                                                            *const pos_strategy_names[POS__COUNT],

@@ -40,6 +40,18 @@ static const struct key control_keys[] = {
     {0},
 };
 
+static const struct key tokenizer_keys[] = {
+    {.name = "path", .type = KEY_CHOICE, .restart = true, IN(conf, tokenizer_path),
+     CHOICES(tokenizer_path_names), .dflt = "auto",
+     .help = "who tokenises; auto: our own code for the models that it knows, many times faster with the same "
+             "ids, else libsentencepiece; library: always libsentencepiece"},
+    {.name = "verify", .type = KEY_INT, .restart = true, IN(conf, tokenizer_verify), RANGE(0, INT32_MAX),
+     .unit = "texts", .dflt = "4096",
+     .help = "one text in so many that our own code tokenises is compared with libsentencepiece, so that a "
+             "difference is found and ends its use; 1: every text, 0: none"},
+    {0},
+};
+
 static const struct key field_keys[] = {
     {.name = "messages", FIELD(FIELD_MESSAGES, "messages: the list of turns")},
     {.name = "role", FIELD(FIELD_ROLE, "messages: who speaks")},
@@ -182,6 +194,8 @@ const struct key schema_keys[] = {
      .help = "a larger record is not read but quarantined"},
     {.name = "io", .type = KEY_CHOICE, .restart = true, IN(conf, io), CHOICES(io_kind_names), .dflt = "auto",
      .help = "how files are read; auto: io_uring, or pread where the kernel refuses it"},
+    {.name = "tokenizer", .type = KEY_GROUP, .restart = true, .of = tokenizer_keys,
+     .help = "how text becomes ids, for all streams (a stream's own key of this name is its model)"},
     {.name = "feed", .type = KEY_GROUP, .restart = true, .of = feed_keys,
      .help = "doors for trainers; \"\" shuts one"},
     {.name = "control", .type = KEY_GROUP, .restart = true, .of = control_keys,

@@ -161,6 +161,8 @@ static void put_tokenizing(struct ctl_writer *w, const struct tokenizer *t)
     ctl_put_map(w, "tokenizing");
     ctl_put_bool(w, "fast", facts.why_not == NULL);
     ctl_put_text(w, "why_not", facts.why_not);
+    ctl_put_uint(w, "texts", facts.counts.texts);
+    ctl_put_uint(w, "refused", facts.counts.refused);
     ctl_put_uint(w, "compared", facts.counts.compared);
     ctl_put_uint(w, "differed", facts.counts.differed);
     ctl_put_end(w);

@@ -126,10 +126,8 @@ static void ask_for_first(struct feed *f, struct served *served)
 static bool look_at_tokens(const struct stream *st)
 {
     struct generation_info newest;
-    struct tokenizer_facts facts;
     stream_generation_at(st, UINT64_MAX, &newest);
-    tokenizer_facts(newest.recipe->tokenizer, &facts);
-    if (facts.counts.differed == 0)
+    if (!tokenizer_doubted(newest.recipe->tokenizer))
         return false;
     log_error("stream '%s': the fast tokenizer gave other ids than libsentencepiece for a text (%s); "
               "libsentencepiece's were sent, and it makes all from now on; please report the model",

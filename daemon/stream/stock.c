@@ -32,6 +32,8 @@ struct stocked_tokenizer {
 struct stock {
     char *state_dir;
     enum io_kind io;
+    enum tokenizer_path tokenizer_path;
+    uint32_t tokenizer_verify;
     pthread_mutex_t opening; /* two who want the same do not open it twice */
     pthread_mutex_t lock;    /* of the lists; never held while something is opened */
     STAILQ_HEAD(stocked_corpora, stocked_corpus) corpora; /* what counts as held first */
@@ -46,11 +48,18 @@ struct stock *stock_new(const char *state_dir, enum io_kind io)
         return NULL;
     }
     s->io = io;
+    s->tokenizer_verify = TOKENIZER_VERIFY;
     (void)pthread_mutex_init(&s->opening, NULL);
     (void)pthread_mutex_init(&s->lock, NULL);
     STAILQ_INIT(&s->corpora);
     STAILQ_INIT(&s->tokenizers);
     return s;
+}
+
+void stock_set_tokenizers(struct stock *s, enum tokenizer_path path, uint32_t verify)
+{
+    s->tokenizer_path = path;
+    s->tokenizer_verify = verify;
 }
 
 static void free_corpus(struct stocked_corpus *k)
@@ -312,6 +321,7 @@ static int load_tokenizer(struct stock *s, const struct conf_stream *conf, const
         free_tokenizer(k);
         return rc;
     }
+    tokenizer_set(k->tokenizer, s->tokenizer_path, s->tokenizer_verify);
     *ret = tokenizer_ref(k->tokenizer);
     (void)pthread_mutex_lock(&s->lock);
     STAILQ_INSERT_HEAD(&s->tokenizers, k, next);

@@ -13,8 +13,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define VERIFY_EACH 4096
-
 /* libsentencepiece looks at that many user-defined symbols which begin at one place, and misreads more. */
 #define NESTED_MAX 64
 
@@ -28,7 +26,9 @@ struct fast {
     struct cut *cut;
     struct bpe *bpe;
     bool prefix;
+    uint32_t verify; /* one text in so many is compared; 0: none */
     atomic_uint_fast64_t compared, differed;
+    atomic_bool doubted;
     struct seat seats[FAST_THREADS];
 };
 
@@ -145,17 +145,27 @@ static uint64_t add_one(atomic_uint_fast64_t *counter)
     return n;
 }
 
+/* One in f->verify, spread by a multiplication: what texts are comes round with their number, and every
+ * second one may be a prompt. */
+static bool is_due(const struct fast *f, uint64_t number)
+{
+    return f->verify > 0 && (uint32_t)(number * 0x9E3779B97F4A7C15u >> 32) % f->verify == 0;
+}
+
+void fast_verify(struct fast *f, uint32_t one_in)
+{
+    f->verify = one_in;
+}
+
 int fast_encode(struct fast *f, struct slice text, int32_t **ids, size_t *cap, size_t *n, bool *ret_due)
 {
     struct cache *c;
-    struct seat *s = NULL;
     *ret_due = false;
-    if (atomic_load_explicit(&f->differed, memory_order_relaxed) == 0)
-        s = take_seat(f, &c);
+    struct seat *s = take_seat(f, &c);
     if (s == NULL)
         return 1;
     int rc = cache_encode(c, f->cut, f->bpe, f->prefix, text, ids, cap, n);
-    *ret_due = add_one(&s->texts) % VERIFY_EACH == 0;
+    *ret_due = is_due(f, add_one(&s->texts));
     if (rc == 1)
         (void)add_one(&s->refused);
     atomic_store_explicit(&s->cache, c, memory_order_release);
@@ -166,6 +176,18 @@ void fast_compared(struct fast *f, bool same)
 {
     atomic_fetch_add_explicit(&f->compared, 1, memory_order_relaxed);
     atomic_fetch_add_explicit(&f->differed, !same, memory_order_relaxed);
+    if (!same)
+        fast_doubt(f);
+}
+
+void fast_doubt(struct fast *f)
+{
+    atomic_store(&f->doubted, true);
+}
+
+bool fast_doubted(const struct fast *f)
+{
+    return atomic_load_explicit(&f->doubted, memory_order_acquire);
 }
 
 void fast_count(const struct fast *f, struct fast_counts *ret)

@@ -27,14 +27,20 @@ int fast_new(const struct sp *sp, const struct spm_file *file, struct fast **ret
              struct err *reterr);
 void fast_free(struct fast *); /* NULL is fine; no thread is at it */
 
+/* fast_verify - one text in so many is to be compared with the library (0: none); before the first one. */
+void fast_verify(struct fast *, uint32_t one_in);
+
 /* fast_encode - ids as tokenizer_encode gives them.
- * due:     set for one text in 4,096 of a thread: to be compared with the library.
+ * due:     set for a text that is to be compared with the library.
  * Returns  0; 1: this text is the library's job, *n is as it was;  -ENOMEM. */
 int fast_encode(struct fast *, struct slice text, int32_t **ids, size_t *cap, size_t *n, bool *ret_due);
 
-/* fast_compared - a text that was due: were the ids the same? Once they were not, every text is the library's
- * job. */
+/* fast_compared - a text that was due: were the ids the same? If not, it is doubted from now on.
+ * fast_doubt - the same, found elsewhere.   fast_doubted - is it? Then nobody should ask it for ids to use.
+ */
 void fast_compared(struct fast *, bool same);
+void fast_doubt(struct fast *);
+bool fast_doubted(const struct fast *);
 
 struct fast_counts {
     uint64_t texts;

@@ -20,6 +20,8 @@ struct tokenizer {
     struct sp *sp;
     struct fast *fast;   /* NULL: libsentencepiece does all, */
     const char *why_not; /* for this reason */
+    bool library;        /* it does all as the configuration says so */
+    bool doubted_before; /* what our own code makes was found wrong by an earlier run */
     uint8_t *types;      /* enum spm_type, [n_pieces] */
     int32_t n_pieces, vocab_size;
     struct conf_special *specials; /* copies */
@@ -130,12 +132,20 @@ int tokenizer_load(const char *path, const struct conf_special *special, uint32_
         (void)err_wrap(reterr, rc, "tokenizer");
         goto out_free;
     }
+    tokenizer_set(t, TOKENIZER_AUTO, TOKENIZER_VERIFY);
     *ret = t;
     t = NULL;
 out_free:
     tokenizer_unref(t);
     free(data);
     return rc;
+}
+
+void tokenizer_set(struct tokenizer *t, enum tokenizer_path path, uint32_t verify)
+{
+    t->library = path == TOKENIZER_LIBRARY;
+    if (t->fast != NULL)
+        fast_verify(t->fast, verify);
 }
 
 struct tokenizer *tokenizer_ref(struct tokenizer *t)
@@ -183,28 +193,62 @@ static int compare(const struct tokenizer *t, struct slice text, int32_t **ids, 
     return 0;
 }
 
+/* By our own code; 1: the text is the library's job. */
+static int encode_own(const struct tokenizer *t, struct slice text, int32_t **ids, size_t *cap, size_t *n,
+                      bool *ret_due, struct err *reterr)
+{
+    int rc = fast_encode(t->fast, text, ids, cap, n, ret_due);
+    return rc < 0 ? err_sys(reterr, rc, "%s: tokenising %zu bytes", t->path, text.size) : rc;
+}
+
 int tokenizer_encode(const struct tokenizer *t, struct slice text, int32_t **ids, size_t *cap, size_t *n,
                      struct err *reterr)
 {
     size_t first = *n;
     bool due = false;
-    int rc = 1;
-    if (t->fast != NULL)
-        rc = fast_encode(t->fast, text, ids, cap, n, &due);
+    int rc = tokenizer_own(t) ? encode_own(t, text, ids, cap, n, &due, reterr) : 1;
     if (rc == 1)
         return encode_by_library(t, text, ids, cap, n, reterr);
-    if (rc != 0)
-        return err_sys(reterr, rc, "%s: tokenising %zu bytes", t->path, text.size);
-    return due ? compare(t, text, ids, cap, first, n, reterr) : 0;
+    return rc == 0 && due ? compare(t, text, ids, cap, first, n, reterr) : rc;
+}
+
+int tokenizer_encode_own(const struct tokenizer *t, struct slice text, int32_t **ids, size_t *cap, size_t *n,
+                         struct err *reterr)
+{
+    bool due;
+    int rc = t->fast != NULL ? encode_own(t, text, ids, cap, n, &due, reterr) : 1;
+    return rc == 1 ? encode_by_library(t, text, ids, cap, n, reterr) : rc;
+}
+
+bool tokenizer_own(const struct tokenizer *t)
+{
+    return t->fast != NULL && !t->library && !fast_doubted(t->fast);
+}
+
+bool tokenizer_doubted(const struct tokenizer *t)
+{
+    return t->fast != NULL && fast_doubted(t->fast);
+}
+
+void tokenizer_doubt(struct tokenizer *t, bool before)
+{
+    if (t->fast == NULL || fast_doubted(t->fast))
+        return;
+    t->doubted_before = before;
+    fast_doubt(t->fast);
 }
 
 void tokenizer_facts(const struct tokenizer *t, struct tokenizer_facts *ret)
 {
     *ret = (struct tokenizer_facts){.why_not = t->why_not};
-    if (t->fast != NULL)
-        fast_count(t->fast, &ret->counts);
-    if (ret->counts.differed > 0)
-        ret->why_not = "it gave other ids than libsentencepiece";
+    if (t->fast == NULL)
+        return;
+    fast_count(t->fast, &ret->counts);
+    if (fast_doubted(t->fast))
+        ret->why_not = t->doubted_before ? "our own code gave other ids in an earlier run"
+                                         : "our own code gave other ids";
+    else if (t->library)
+        ret->why_not = "tokenizer.path says so";
 }
 
 int32_t tokenizer_symbol(const struct tokenizer *t, struct slice name)

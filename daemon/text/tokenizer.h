@@ -29,6 +29,10 @@ struct tokenizer;
  */
 int tokenizer_load(const char *path, const struct conf_special *special, uint32_t n, struct tokenizer **ret,
                    struct err *reterr);
+/* tokenizer_set - who tokenises, and one text in how many is compared where it is our own code (0: none); as
+ * loaded: TOKENIZER_AUTO, TOKENIZER_VERIFY. Before others have it. */
+#define TOKENIZER_VERIFY 4096
+void tokenizer_set(struct tokenizer *t, enum tokenizer_path path, uint32_t verify);
 struct tokenizer *tokenizer_ref(struct tokenizer *t);
 void tokenizer_unref(struct tokenizer *t); /* NULL is fine */
 
@@ -38,6 +42,17 @@ void tokenizer_unref(struct tokenizer *t); /* NULL is fine */
  */
 int tokenizer_encode(const struct tokenizer *t, struct slice text, int32_t **ids, size_t *cap, size_t *n,
                      struct err *reterr);
+
+/* tokenizer_own - does our own code tokenise?   tokenizer_doubted - it did, and has given other ids than the
+ * library for a text that was compared: what it made before is not to be used. From then on tokenizer_encode
+ * goes by the library.
+ * tokenizer_doubt - the same, found by another tokenizer of this model; before: by an earlier run.
+ * tokenizer_encode_own - by our own code all the same: to tell what it made before. */
+bool tokenizer_own(const struct tokenizer *t);
+bool tokenizer_doubted(const struct tokenizer *t);
+void tokenizer_doubt(struct tokenizer *t, bool before);
+int tokenizer_encode_own(const struct tokenizer *t, struct slice text, int32_t **ids, size_t *cap, size_t *n,
+                         struct err *reterr);
 
 /* tokenizer_symbol - id of a symbol: from special_tokens, else a control or user-defined piece; -1: none.
  * tokenizer_bos, _eos - those that the model names so; -1: none. */

@@ -89,6 +89,8 @@ static void test_every_kind_of_value_changes(void **state)
         {"workers = 4", "workers: 2 -> 4\n"},
         {"memory = 1GiB", "memory: 192MiB -> 1GiB\n"},
         {"io = pread", "io: auto -> pread\n"},
+        {"tokenizer.path = library", "tokenizer.path: auto -> library\n"},
+        {"tokenizer.verify = 1", "tokenizer.verify: 4096 -> 1\n"},
         {"feed.listen = ", "feed.listen: tcp://127.0.0.1:5757 -> \n"},
         {"feed = {listen: \"\"}", "feed.listen: tcp://127.0.0.1:5757 -> \n"},
         {"chat.positions.max_position = 131072", "chat.positions.max_position: 65536 -> 131072\n"},
@@ -219,7 +221,7 @@ static void test_each_error_names_its_key(void **state)
         {"cht.seq_len = 8", "cht.seq_len: no such key or stream; did you mean \"chat\"?\n"},
         {"worker = 8", "worker: no such key or stream; did you mean \"workers\"?\n"},
         {"zzzzzzzz = 8",
-         "zzzzzzzz: no such key or stream; there are state_dir, workers, memory, record_max, io, "
+         "zzzzzzzz: no such key or stream; there are state_dir, workers, memory, record_max, io, tokenizer, "
          "feed, control, corpora, templates, streams, chat, plain\n"},
         {"chat.positions.max_positon = 8",
          "chat.positions.max_positon: no such key; did you mean \"max_position\"?\n"},

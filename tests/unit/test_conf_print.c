@@ -89,6 +89,7 @@ static void test_the_text_is_one_for_people(void **state)
                               "memory: 192MiB\n"
                               "record_max: 16MiB\n"
                               "io: auto\n"
+                              "tokenizer: {path: auto, verify: 4096}\n"
                               "feed: {listen: \"\", subscribe: \"tcp://127.0.0.1:5758\"}\n"
                               "control: {listen: \"ipc:///run/skipalign/control\"}\n"
                               "corpora:\n"

@@ -234,6 +234,8 @@ static void test_visit_shows_every_value_under_its_name(void **state)
                                    "memory=1025MiB\n"
                                    "record_max=16MiB\n"
                                    "io=auto\n"
+                                   "tokenizer.path=auto\n"
+                                   "tokenizer.verify=4096\n"
                                    "feed.listen=tcp://127.0.0.1:5757\n"
                                    "feed.subscribe=tcp://127.0.0.1:5758\n"
                                    "control.listen=ipc:///run/skipalign/control\n"

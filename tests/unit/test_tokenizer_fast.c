@@ -267,7 +267,8 @@ static void test_texts_that_are_the_librarys_job(void **state)
     beside_close(&b);
 }
 
-/* One text in 4,096 is compared; after one that differs, all are the library's job. */
+/* One text in so many is compared, all or none, also where every second one is of a kind; one that differs
+ * makes it doubtful. */
 static void test_compared_while_it_works(void **state)
 {
     (void)state;
@@ -276,34 +277,42 @@ static void test_compared_while_it_works(void **state)
     struct sp *sp;
     struct spm_file file;
     struct fast *f;
-    struct fast_counts counts;
+    struct fast_counts before, counts; /* it has tried some texts itself */
     const char *why;
+    enum { TEXTS = 1 << 16 };
+    static const uint32_t one_in[] = {0, 1, 2, 7, 1024};
     int32_t *ids = NULL;
-    unsigned n_due = 0;
+    uint64_t all = 0;
     assert_int_equal(file_read(SAMPLE, 1 << 28, &data, &size, NULL), 0);
     assert_int_equal(sp_load((struct slice){data, size}, &sp, NULL), 0);
     assert_int_equal(spm_file_read((struct slice){data, size}, &file), 0);
     assert_int_equal(fast_new(sp, &file, &f, &why, NULL), 0);
     assert_null(why);
-    for (int i = 0; i < 3 * 4096; i++) {
-        bool due;
-        size_t n = 0;
-        assert_int_equal(fast_encode(f, slice_of("Hello world"), &ids, &cap, &n, &due), 0);
-        assert_int_equal(n, 4);
-        assert_int_equal(ids[3], 1494);
-        if (due)
-            fast_compared(f, true);
-        n_due += due;
+    fast_count(f, &before);
+    for (unsigned k = 0; k < sizeof one_in / sizeof *one_in; k++) {
+        unsigned n_due[2] = {0};
+        fast_verify(f, one_in[k]);
+        for (unsigned i = 0; i < TEXTS; i++) {
+            bool due;
+            size_t n = 0;
+            assert_int_equal(fast_encode(f, slice_of("Hello world"), &ids, &cap, &n, &due), 0);
+            assert_int_equal(n, 4);
+            assert_int_equal(ids[3], 1494);
+            if (due)
+                fast_compared(f, true);
+            n_due[i % 2] += due;
+        }
+        for (unsigned i = 0; i < 2 && one_in[k] > 0; i++)
+            assert_in_range(n_due[i], TEXTS / 2 / one_in[k] * 3 / 4, TEXTS / 2 / one_in[k] * 5 / 4);
+        all += n_due[0] + n_due[1];
+        assert_true(one_in[k] > 0 || all == 0);
     }
-    assert_int_equal(n_due, 3);
+    assert_false(fast_doubted(f));
     fast_compared(f, false);
-    bool due = true;
-    size_t n = 1;
-    assert_int_equal(fast_encode(f, slice_of("Hello world"), &ids, &cap, &n, &due), 1);
-    assert_int_equal(n, 1);
-    assert_false(due);
+    assert_true(fast_doubted(f));
     fast_count(f, &counts);
-    assert_int_equal(counts.compared, 4);
+    assert_int_equal(counts.texts - before.texts, TEXTS * sizeof one_in / sizeof *one_in);
+    assert_int_equal(counts.compared, all + 1);
     assert_int_equal(counts.differed, 1);
     fast_free(f);
     sp_free(sp);
