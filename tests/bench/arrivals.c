@@ -2,8 +2,8 @@
  * parted by commas.
  *
  * Opens the stream at FIRST and reads COUNT batches (0: any number), for SECONDS at the most, or to the end.
- * "STEP GENERATION TIME" for each, on the clock that all programs share; "FIRST 0 TIME" before them says when
- * it began to open.
+ * "STEP GENERATION TIME TOKENS" for each, on the clock that all programs share, tokens without padding;
+ * "FIRST 0 TIME 0" before them says when it began to open.
  */
 #include "common.h"
 
@@ -17,7 +17,7 @@
 #define PATIENCE_MS 120000
 
 struct arrival {
-    uint64_t step, generation;
+    uint64_t step, generation, tokens;
     double time;
 };
 
@@ -37,14 +37,15 @@ int main(int argc, char **argv)
            (rc = skipalign_next(feed, &b, PATIENCE_MS)) == 0) {
         if (array_grow(&seen, &cap, n + 1) != 0)
             bench_fail("no memory");
-        seen[n++] = (struct arrival){b->step, b->generation, bench_seconds()};
+        seen[n++] = (struct arrival){b->step, b->generation, bench_sum(b->tokens, b->rows), bench_seconds()};
     }
     if (rc != 0 && rc != SKIPALIGN_END)
         bench_fail("%s: %s", argv[1], skipalign_message(feed));
     skipalign_close(feed);
-    printf("%.0f 0 %f\n", first, opened);
+    printf("%.0f 0 %f 0\n", first, opened);
     for (size_t i = 0; i < n; i++)
-        printf("%" PRIu64 " %" PRIu64 " %f\n", seen[i].step, seen[i].generation, seen[i].time);
+        printf("%" PRIu64 " %" PRIu64 " %f %" PRIu64 "\n", seen[i].step, seen[i].generation, seen[i].time,
+               seen[i].tokens);
     free(seen);
     return 0;
 }

@@ -38,6 +38,14 @@ double bench_cpu_seconds(void)
     return timeval_seconds(u.ru_utime) + timeval_seconds(u.ru_stime);
 }
 
+uint64_t bench_sum(const int32_t *x, uint32_t n)
+{
+    uint64_t sum = 0;
+    for (uint32_t i = 0; i < n; i++)
+        sum += (uint64_t)x[i];
+    return sum;
+}
+
 double bench_number(int argc, char **argv, int i, const char *usage)
 {
     char *end = NULL;

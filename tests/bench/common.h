@@ -16,6 +16,8 @@ void bench_fail(const char *fmt, ...) __attribute__((noreturn, format(printf, 1,
 double bench_seconds(void);     /* monotonic */
 double bench_cpu_seconds(void); /* user and system time of this process, all threads */
 
+uint64_t bench_sum(const int32_t *x, uint32_t n); /* of a batch's tokens, row by row */
+
 /* bench_number - argument number i; usage is told where it is missing or not a number. */
 double bench_number(int argc, char **argv, int i, const char *usage);
 

@@ -71,14 +71,6 @@ static void keep_freed_memory(void)
     free(block);
 }
 
-static uint64_t sum(const int32_t *x, uint32_t n)
-{
-    uint64_t s = 0;
-    for (uint32_t i = 0; i < n; i++)
-        s += (uint64_t)x[i];
-    return s;
-}
-
 static bool next_of_feed(struct trainer *t, struct seen *ret)
 {
     const skipalign_batch *b;
@@ -87,7 +79,7 @@ static bool next_of_feed(struct trainer *t, struct seen *ret)
         return false;
     if (rc != 0)
         fail_feed(t);
-    *ret = (struct seen){b->step, sum(b->tokens, b->rows), (uint64_t)b->rows * b->length};
+    *ret = (struct seen){b->step, bench_sum(b->tokens, b->rows), (uint64_t)b->rows * b->length};
     return true;
 }
 
@@ -103,7 +95,7 @@ static bool next_of_sub(struct trainer *t, struct seen *ret)
         bench_fail("%s: %s", t->endpoint, m.error.message);
     bool any = m.type == MSG_TYPE_BATCH;
     if (any)
-        *ret = (struct seen){m.batch.step, sum(m.batch.tokens, m.batch.rows),
+        *ret = (struct seen){m.batch.step, bench_sum(m.batch.tokens, m.batch.rows),
                              (uint64_t)m.batch.rows * m.batch.length};
     msg_fini(&m);
     return any;
