@@ -40,7 +40,7 @@ struct feed {
     struct router router;
     struct xpub xpub;
     struct taps taps;
-    struct frame_pool *pool;
+    struct pool *pool;
     struct share *share;
     struct supply *supply;
     struct consumers *consumers;
@@ -187,7 +187,7 @@ static int set_up(struct feed *f, struct err *reterr)
 {
     const struct feed_setup *s = &f->setup;
     f->context = zmq_ctx_new();
-    f->pool = frame_pool_new(s->memory / POOL_PART);
+    f->pool = pool_new(s->memory / POOL_PART);
     f->share = f->pool != NULL ? share_new(s->workers, f->pool) : NULL;
     f->tally = calloc(1, sizeof *f->tally);
     f->state_dir = strdup(s->state_dir);
@@ -251,7 +251,7 @@ static void tear_down(struct feed *f)
     door_close(&f->xpub.door, LINGER_MS);
     if (f->context != NULL)
         (void)zmq_ctx_term(f->context); /* lets go of what is still on its way */
-    frame_pool_free(f->pool);
+    pool_free(f->pool);
     free(f->state_dir);
     free(f->tally);
 }

@@ -3,8 +3,6 @@
 #include "proto/message.h"
 
 #include <errno.h>
-#include <pthread.h>
-#include <stdlib.h>
 #include <string.h>
 
 #define XXH_STATIC_LINKING_ONLY /* for a state on the stack */
@@ -123,92 +121,14 @@ static uint64_t hash_arrays(const struct msg_batch *b)
     return XXH3_64bits_digest(&state);
 }
 
-/* ---- memory: frames that were let go, for the next ones. Fresh memory costs a page fault for each 4 KiB,
- * together as much as writing the batch does. ---- */
-
-#define POOL_MAX 64
-#define PAGE 4096u
-
-struct frame_pool {
-    pthread_mutex_t lock;
-    uint64_t bytes, bytes_max; /* of idle[] */
-    uint32_t n_idle, n_out;
-    struct frame *idle[POOL_MAX]; /* oldest first */
-};
-
-struct frame_pool *frame_pool_new(uint64_t bytes_max)
+static struct frame *frame_new(struct pool *pool, size_t size)
 {
-    struct frame_pool *p = calloc(1, sizeof *p);
-    if (p == NULL)
+    _Static_assert(sizeof(struct frame) <= MSG_ALIGN && MSG_ALIGN <= POOL_ALIGN,
+                   "the header fits before the aligned data");
+    struct frame *f = pool_take(pool, MSG_ALIGN + size);
+    if (f == NULL)
         return NULL;
-    p->bytes_max = bytes_max;
-    (void)pthread_mutex_init(&p->lock, NULL);
-    return p;
-}
-
-static struct frame *pool_remove(struct frame_pool *p, uint32_t i)
-{
-    struct frame *f = p->idle[i];
-    p->bytes -= f->room;
-    memmove(&p->idle[i], &p->idle[i + 1], (--p->n_idle - i) * sizeof p->idle[0]);
-    return f;
-}
-
-void frame_pool_free(struct frame_pool *p)
-{
-    if (p == NULL)
-        return;
-    CHECK(p->n_out == 0);
-    while (p->n_idle > 0)
-        free(pool_remove(p, p->n_idle - 1));
-    (void)pthread_mutex_destroy(&p->lock);
-    free(p);
-}
-
-/* The one let go last that fits and is not far too large: it may still be in the cache. */
-static struct frame *pool_take(struct frame_pool *p, size_t room)
-{
-    struct frame *f = NULL;
-    (void)pthread_mutex_lock(&p->lock);
-    for (uint32_t i = p->n_idle; i > 0 && f == NULL; i--)
-        if (p->idle[i - 1]->room >= room && p->idle[i - 1]->room <= 2 * room)
-            f = pool_remove(p, i - 1);
-    p->n_out++;
-    (void)pthread_mutex_unlock(&p->lock);
-    return f;
-}
-
-static void pool_put(struct frame_pool *p, struct frame *f)
-{
-    (void)pthread_mutex_lock(&p->lock);
-    p->n_out--;
-    while (p->n_idle > 0 && (p->n_idle == POOL_MAX || p->bytes + f->room > p->bytes_max))
-        free(pool_remove(p, 0));
-    if (f->room <= p->bytes_max) {
-        p->idle[p->n_idle++] = f;
-        p->bytes += f->room;
-        f = NULL;
-    }
-    (void)pthread_mutex_unlock(&p->lock);
-    free(f);
-}
-
-static struct frame *frame_new(struct frame_pool *p, size_t size)
-{
-    _Static_assert(sizeof(struct frame) <= MSG_ALIGN, "the header fits before the aligned data");
-    size_t room = (MSG_ALIGN + size + PAGE - 1) / PAGE * PAGE;
-    struct frame *f = pool_take(p, room);
-    if (f != NULL)
-        room = f->room;
-    else
-        f = aligned_alloc(MSG_ALIGN, room);
-    if (f == NULL) {
-        (void)pthread_mutex_lock(&p->lock);
-        p->n_out--;
-        (void)pthread_mutex_unlock(&p->lock);
-        return NULL;
-    }
-    *f = (struct frame){.data = (char *)f + MSG_ALIGN, .size = size, .room = room, .pool = p};
+    *f = (struct frame){.data = (char *)f + MSG_ALIGN, .size = size};
     atomic_init(&f->refs, 1);
     return f;
 }
@@ -222,13 +142,12 @@ struct frame *frame_ref(struct frame *f)
 void frame_unref(struct frame *f)
 {
     if (f != NULL && atomic_fetch_sub_explicit(&f->refs, 1, memory_order_acq_rel) == 1)
-        pool_put(f->pool, f);
+        pool_give(f);
 }
 
 /* ---- a batch ---- */
 
-int frame_write(struct frame_pool *pool, const struct step *step, uint32_t world, uint32_t rank,
-                struct frame **ret)
+int frame_write(struct pool *pool, const struct step *step, uint32_t world, uint32_t rank, struct frame **ret)
 {
     const struct recipe *recipe = step->recipe;
     uint64_t rows = (uint64_t)recipe->conf->global_batch / world;

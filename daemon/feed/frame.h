@@ -8,6 +8,7 @@
 #ifndef SKIPALIGN_FEED_FRAME_H
 #define SKIPALIGN_FEED_FRAME_H
 
+#include "base/pool.h"
 #include "stream/supply.h"
 
 #include <stdatomic.h>
@@ -20,20 +21,14 @@ struct frame {
     uint64_t step, tokens; /* real tokens, for rates */
     uint32_t generation;
     /* private */
-    struct frame_pool *pool;
-    size_t room;
     atomic_uint refs;
 };
 
-/* frame_pool - memory for frames, used again; it keeps at most bytes_max that no frame uses. NULL: no memory.
- * Owner: the caller; freed after the last of its frames.   Threads: frames come and go on any. */
-struct frame_pool *frame_pool_new(uint64_t bytes_max);
-void frame_pool_free(struct frame_pool *p); /* NULL is fine */
-
 /* frame_write - the batch of a step that is READY; any thread, while the step is held.
+ * pool: of its memory; outlives it.
  * Errors: -ENOMEM, -EOVERFLOW (more than MSG_TOKENS_MAX tokens in one batch). world divides the global batch,
  * rank < world. */
-int frame_write(struct frame_pool *pool, const struct step *step, uint32_t world, uint32_t rank,
+int frame_write(struct pool *pool, const struct step *step, uint32_t world, uint32_t rank,
                 struct frame **ret);
 struct frame *frame_ref(struct frame *f);
 void frame_unref(struct frame *f); /* NULL is fine */

@@ -1,7 +1,6 @@
 #include "feed/parcel.h"
 
 #include <errno.h>
-#include <stdlib.h>
 
 struct parcel {
     struct frame *frame;
@@ -14,7 +13,7 @@ static _Thread_local const struct parcel *returned;
 
 struct parcel *parcel_new(struct frame *f)
 {
-    struct parcel *p = malloc(sizeof *p);
+    struct parcel *p = pool_take(pool_of(f), sizeof *p);
     if (p == NULL)
         return NULL;
     p->frame = frame_ref(f);
@@ -27,7 +26,7 @@ void parcel_unref(struct parcel *p)
     if (p == NULL || atomic_fetch_sub_explicit(&p->refs, 1, memory_order_acq_rel) != 1)
         return;
     frame_unref(p->frame);
-    free(p);
+    pool_give(p);
 }
 
 static void let_go(void *data, void *hint)

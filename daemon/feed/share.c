@@ -25,7 +25,7 @@ struct batch {
 struct share {
     struct workers *workers;
     struct supply *supply;
-    struct frame_pool *pool;
+    struct pool *pool;
     uint32_t n_making;
     TAILQ_HEAD(, batch) todo;                  /* their steps left STEP_PENDING */
     LIST_HEAD(bucket, batch) buckets[BUCKETS]; /* by stream and step */
@@ -38,7 +38,7 @@ static struct bucket *bucket_of(struct share *s, const struct stream *st, uint64
 }
 _Static_assert(BUCKETS == 1 << (64 - 52), "bucket_of takes the upper bits");
 
-struct share *share_new(struct workers *w, struct frame_pool *pool)
+struct share *share_new(struct workers *w, struct pool *pool)
 {
     struct share *s = calloc(1, sizeof *s);
     if (s == NULL)
@@ -73,7 +73,7 @@ static void batch_free(struct batch *b)
     if (b->step != NULL)
         supply_step_unref(b->share->supply, b->step);
     frame_unref(b->frame);
-    free(b);
+    pool_give(b);
 }
 
 static void settle(struct batch *b, enum batch_state state)
@@ -151,17 +151,13 @@ static struct batch *find(struct share *s, struct stream *st, uint64_t number, u
 static struct batch *batch_new(struct share *s, struct stream *st, uint64_t number, uint32_t world,
                                uint32_t rank)
 {
-    struct batch *b = calloc(1, sizeof *b);
+    struct batch *b = pool_take(s->pool, sizeof *b);
     if (b == NULL)
         return NULL;
-    b->share = s;
-    b->stream = st;
-    b->number = number;
-    b->world = world;
-    b->rank = rank;
+    *b = (struct batch){.share = s, .stream = st, .number = number, .world = world, .rank = rank};
     b->step = supply_step(s->supply, st, number);
     if (b->step == NULL) {
-        free(b);
+        pool_give(b);
         return NULL;
     }
     LIST_INSERT_HEAD(bucket_of(s, st, number), b, in_bucket);

@@ -36,7 +36,7 @@ struct want {
 
 /* share_new - both are borrowed until share_free; the pool for as long as frames are on their way. NULL: no
  * memory. */
-struct share *share_new(struct workers *w, struct frame_pool *pool);
+struct share *share_new(struct workers *w, struct pool *pool);
 /* share_set_supply - where steps come from; its `changed` must end in share_step_changed. */
 void share_set_supply(struct share *s, struct supply *supply);
 void share_step_changed(struct share *s, struct step *step);

@@ -21,6 +21,7 @@ struct kitchen {
     uint32_t parsed;      /* UINT32_MAX: of none */
     bool whole;           /* doc is all of that sample */
     struct document doc;
+    struct window_draft draft; /* of the window at hand */
     struct packer packer;
     uint32_t *block_tokens, *row_of, *lengths, *place;
     struct turn *turns;
@@ -43,6 +44,7 @@ void kitchen_free(struct kitchen *k)
         return;
     record_parser_free(k->parser);
     document_fini(&k->doc);
+    window_draft_fini(&k->draft);
     packer_fini(&k->packer);
     free(k->block_tokens);
     free(k->row_of);
@@ -52,9 +54,10 @@ void kitchen_free(struct kitchen *k)
     free(k);
 }
 
-static int add_unusable(struct window *w, const struct slot *s, enum unusable reason, const char *detail)
+static int add_unusable(struct kitchen *k, const struct slot *s, enum unusable reason, const char *detail)
 {
-    if (array_grow(&w->unusable, &w->unusable_cap, w->n_unusable + 1) != 0)
+    struct window *w = &k->draft.w;
+    if (array_grow(&w->unusable, &k->draft.unusable_cap, w->n_unusable + 1) != 0)
         return -ENOMEM;
     struct window_unusable *u = &w->unusable[w->n_unusable++];
     *u =
@@ -65,10 +68,11 @@ static int add_unusable(struct window *w, const struct slot *s, enum unusable re
 
 /* Labels: the first token of a document is never one, whatever the template says: no token comes before it.
  */
-static int add_spans(struct window *w, const struct document *d, struct window_doc *doc)
+static int add_spans(struct kitchen *k, const struct document *d, struct window_doc *doc)
 {
-    if (array_grow(&w->spans, &w->spans_cap, w->n_spans + d->n_blocks) != 0 ||
-        array_grow(&w->blocks, &w->blocks_cap, w->n_blocks + d->n_blocks) != 0)
+    struct window *w = &k->draft.w;
+    if (array_grow(&w->spans, &k->draft.spans_cap, w->n_spans + d->n_blocks) != 0 ||
+        array_grow(&w->blocks, &k->draft.blocks_cap, w->n_blocks + d->n_blocks) != 0)
         return -ENOMEM;
     doc->first_span = (uint32_t)w->n_spans;
     doc->first_block = (uint32_t)w->n_blocks;
@@ -90,9 +94,9 @@ static int add_spans(struct window *w, const struct document *d, struct window_d
 }
 
 /* A document within seq_len goes into the window. */
-static int add_document(struct kitchen *k, struct window *w, const struct slot *s, const struct document *d,
-                        struct piece piece)
+static int add_document(struct kitchen *k, const struct slot *s, const struct document *d, struct piece piece)
 {
+    struct window *w = &k->draft.w;
     const struct recipe *r = w->recipe;
     struct window_doc doc = {.first_token = w->n_tokens,
                              .n_tokens = (uint32_t)d->n_ids,
@@ -102,16 +106,16 @@ static int add_document(struct kitchen *k, struct window *w, const struct slot *
                              .record = s->record,
                              .piece = piece};
     size_t n_spans = w->n_spans, n_blocks = w->n_blocks;
-    if (add_spans(w, d, &doc) != 0)
+    if (add_spans(k, d, &doc) != 0)
         return -ENOMEM;
     if (doc.n_supervised == 0) {
         w->n_spans = n_spans;
         w->n_blocks = n_blocks;
-        return add_unusable(w, s, UNUSABLE_UNSUPERVISED, "no token of a response is left to train on");
+        return add_unusable(k, s, UNUSABLE_UNSUPERVISED, "no token of a response is left to train on");
     }
-    if (array_grow(&w->tokens, &w->tokens_cap, w->n_tokens + d->n_ids) != 0 ||
-        array_grow(&w->runs, &w->runs_cap, w->n_runs + d->n_blocks) != 0 ||
-        array_grow(&w->docs, &w->docs_cap, w->n_docs + 1) != 0 ||
+    if (array_grow(&w->tokens, &k->draft.tokens_cap, w->n_tokens + d->n_ids) != 0 ||
+        array_grow(&w->runs, &k->draft.runs_cap, w->n_runs + d->n_blocks) != 0 ||
+        array_grow(&w->docs, &k->draft.docs_cap, w->n_docs + 1) != 0 ||
         array_grow(&k->block_tokens, &k->block_tokens_cap, d->n_blocks) != 0)
         return -ENOMEM;
     memcpy(w->tokens + w->n_tokens, d->ids, d->n_ids * sizeof d->ids[0]);
@@ -145,14 +149,13 @@ static int render_pairs(struct kitchen *k, const struct recipe *r, uint32_t from
 
 /* `split`, of a piece that is too long: it goes into the window as several, numbered from the piece's own
  * part on. Returns USABLE, or why all of it is to be taken back, with detail; or -errno. */
-typedef int split_fn(struct kitchen *k, struct window *w, const struct slot *s, struct piece whole,
-                     char *detail);
+typedef int split_fn(struct kitchen *k, const struct slot *s, struct piece whole, char *detail);
 
 /* Pieces of whole turns. k->doc holds all of them, rendered; its blocks tell how much is likely to fit, and
  * rendering each piece tells for sure. */
-static int split_dialogue(struct kitchen *k, struct window *w, const struct slot *s, struct piece whole,
-                          char *detail)
+static int split_dialogue(struct kitchen *k, const struct slot *s, struct piece whole, char *detail)
 {
+    struct window *w = &k->draft.w;
     uint32_t seq_len = (uint32_t)w->recipe->conf->seq_len, n_blocks = (uint32_t)k->doc.n_blocks;
     uint64_t made = 0, made_max = GROWTH_MAX * (uint64_t)k->doc.n_ids;
     struct piece p = whole;
@@ -187,7 +190,7 @@ static int split_dialogue(struct kitchen *k, struct window *w, const struct slot
             fit_truncate(&k->doc, seq_len);
             w->truncated++;
         }
-        int rc = add_document(k, w, s, &k->doc, p);
+        int rc = add_document(k, s, &k->doc, p);
         if (rc != 0)
             return rc;
     }
@@ -195,9 +198,9 @@ static int split_dialogue(struct kitchen *k, struct window *w, const struct slot
 }
 
 /* A text without turns is split where a row ends. */
-static int split_text(struct kitchen *k, struct window *w, const struct slot *s, struct piece whole,
-                      char *detail)
+static int split_text(struct kitchen *k, const struct slot *s, struct piece whole, char *detail)
 {
+    struct window *w = &k->draft.w;
     uint32_t seq_len = (uint32_t)w->recipe->conf->seq_len;
     struct piece p = whole;
     if ((whole.to - whole.from - 1) / seq_len >= PARTS_MAX) {
@@ -209,21 +212,21 @@ static int split_text(struct kitchen *k, struct window *w, const struct slot *s,
         struct text_block block;
         p.to = whole.to - p.from < seq_len ? whole.to : p.from + seq_len;
         const struct document piece = fit_tokens(&k->doc, p.from, p.to, &block);
-        int rc = add_document(k, w, s, &piece, p);
+        int rc = add_document(k, s, &piece, p);
         if (rc != 0)
             return rc;
     }
     return USABLE;
 }
 
-static int add_split(struct kitchen *k, struct window *w, const struct slot *s, struct piece whole,
-                     split_fn *split)
+static int add_split(struct kitchen *k, const struct slot *s, struct piece whole, split_fn *split)
 {
+    struct window *w = &k->draft.w;
     char detail[RECORD_DETAIL];
     const size_t n_tokens = w->n_tokens, n_runs = w->n_runs, n_spans = w->n_spans, n_blocks = w->n_blocks,
                  n_docs = w->n_docs, n_unusable = w->n_unusable;
     const uint32_t truncated = w->truncated;
-    int why = split(k, w, s, whole, detail);
+    int why = split(k, s, whole, detail);
     if (why < 0)
         return why;
     if (why == USABLE) {
@@ -232,54 +235,57 @@ static int add_split(struct kitchen *k, struct window *w, const struct slot *s, 
     }
     w->n_tokens = n_tokens, w->n_runs = n_runs, w->n_spans = n_spans, w->n_blocks = n_blocks;
     w->n_docs = n_docs, w->n_unusable = n_unusable, w->truncated = truncated;
-    return add_unusable(w, s, (enum unusable)why, detail);
+    return add_unusable(k, s, (enum unusable)why, detail);
 }
 
 /* The slot's document, *d, which is `piece` of its record. */
-static int add_fitted(struct kitchen *k, struct window *w, const struct slot *s, struct document *d,
-                      struct piece piece, split_fn *split)
+static int add_fitted(struct kitchen *k, const struct slot *s, struct document *d, struct piece piece,
+                      split_fn *split)
 {
+    struct window *w = &k->draft.w;
     const struct conf_stream *conf = w->recipe->conf;
     const struct piece whole = s->piece.to == 0 ? s->piece : piece;
     char detail[RECORD_DETAIL];
     if (d->n_ids <= (size_t)conf->seq_len)
-        return add_document(k, w, s, d, whole);
+        return add_document(k, s, d, whole);
     switch (conf->overlong) {
     case OVERLONG_DROP:
         (void)snprintf(detail, sizeof detail, "%zu tokens, seq_len is %lld", d->n_ids,
                        (long long)conf->seq_len);
-        return add_unusable(w, s, UNUSABLE_OVERLONG, detail);
+        return add_unusable(k, s, UNUSABLE_OVERLONG, detail);
     case OVERLONG_SPLIT:
-        return add_split(k, w, s, piece, split);
+        return add_split(k, s, piece, split);
     case OVERLONG_TRUNCATE:
     case OVERLONG__COUNT:
         break;
     }
     fit_truncate(d, (uint32_t)conf->seq_len);
     w->truncated++;
-    return add_document(k, w, s, d, whole);
+    return add_document(k, s, d, whole);
 }
 
 /* Pieces of one text come one after another; it is tokenised once. */
-static int add_text(struct kitchen *k, struct window *w, const struct slot *s)
+static int add_text(struct kitchen *k, const struct slot *s)
 {
+    struct window *w = &k->draft.w;
     char detail[RECORD_DETAIL];
     int why = k->whole ? USABLE : template_render(w->recipe->template, &k->sample, &k->doc, detail);
     if (why < 0)
         return why;
     if (why != USABLE)
-        return add_unusable(w, s, (enum unusable)why, detail);
+        return add_unusable(k, s, (enum unusable)why, detail);
     k->whole = true;
     struct piece piece = fit_piece(s->piece, (uint32_t)k->doc.n_ids);
     if (s->piece.to != 0 && piece.from == piece.to)
         return 0; /* its neighbours have what it had */
     struct text_block block;
     struct document d = fit_tokens(&k->doc, piece.from, piece.to, &block);
-    return add_fitted(k, w, s, &d, piece, split_text);
+    return add_fitted(k, s, &d, piece, split_text);
 }
 
-static int add_dialogue(struct kitchen *k, struct window *w, const struct slot *s)
+static int add_dialogue(struct kitchen *k, const struct slot *s)
 {
+    struct window *w = &k->draft.w;
     const struct sample *all = &k->sample;
     char detail[RECORD_DETAIL];
     struct piece piece = fit_piece(s->piece, (all->n_turns - (all->turns[0].role == ROLE_SYSTEM)) / 2);
@@ -290,8 +296,8 @@ static int add_dialogue(struct kitchen *k, struct window *w, const struct slot *
     if (why < 0)
         return why;
     if (why != USABLE)
-        return add_unusable(w, s, (enum unusable)why, detail);
-    return add_fitted(k, w, s, &k->doc, piece, split_dialogue);
+        return add_unusable(k, s, (enum unusable)why, detail);
+    return add_fitted(k, s, &k->doc, piece, split_dialogue);
 }
 
 static int add_slot(struct kitchen *k, struct window_order *o, uint32_t i)
@@ -303,7 +309,7 @@ static int add_slot(struct kitchen *k, struct window_order *o, uint32_t i)
     if (o->slots[i].read == UINT32_MAX) {
         (void)snprintf(detail, sizeof detail, "larger than record_max (%lld bytes)",
                        (long long)r->record_max);
-        return add_unusable(w, s, UNUSABLE_TOO_LARGE, detail);
+        return add_unusable(k, s, UNUSABLE_TOO_LARGE, detail);
     }
     const struct fetch_read *read = &o->fetch.reads[o->slots[i].read];
     struct corpus *c = r->corpora[s->corpus];
@@ -323,17 +329,18 @@ static int add_slot(struct kitchen *k, struct window_order *o, uint32_t i)
         if (why < 0)
             return why;
         if (why != USABLE)
-            return add_unusable(w, s, (enum unusable)why, detail);
+            return add_unusable(k, s, (enum unusable)why, detail);
         k->parsed = o->slots[i].read;
     }
-    return k->sample.turns[0].role == ROLE_TEXT ? add_text(k, w, s) : add_dialogue(k, w, s);
+    return k->sample.turns[0].role == ROLE_TEXT ? add_text(k, s) : add_dialogue(k, s);
 }
 
 /* Row numbers in the order in which they leave. Packing opens rows longest document first; left so, every
  * window would begin with long documents and end with short ones. Padded rows keep the stream's order, which
  * is shuffled already. */
-static int place_rows(struct kitchen *k, struct window *w, uint32_t n_rows)
+static int place_rows(struct kitchen *k, uint32_t n_rows)
 {
+    struct window *w = &k->draft.w;
     if (array_grow(&k->place, &k->place_cap, n_rows) != 0)
         return -ENOMEM;
     for (uint32_t i = 0; i < n_rows; i++)
@@ -352,8 +359,9 @@ static int place_rows(struct kitchen *k, struct window *w, uint32_t n_rows)
     return 0;
 }
 
-static int fill_rows(struct kitchen *k, struct window *w)
+static int fill_rows(struct kitchen *k)
 {
+    struct window *w = &k->draft.w;
     uint32_t n = (uint32_t)w->n_docs, n_rows = n;
     if (n == 0)
         return 0;
@@ -366,8 +374,8 @@ static int fill_rows(struct kitchen *k, struct window *w)
     int rc = 0;
     if (w->recipe->conf->packing)
         rc = pack_rows(&k->packer, k->lengths, n, (uint32_t)w->recipe->conf->seq_len, k->row_of, &n_rows);
-    if (rc != 0 || place_rows(k, w, n_rows) != 0 || array_grow(&w->rows, &w->rows_cap, n_rows) != 0 ||
-        array_grow(&w->row_docs, &w->row_docs_cap, n) != 0)
+    if (rc != 0 || place_rows(k, n_rows) != 0 || array_grow(&w->rows, &k->draft.rows_cap, n_rows) != 0 ||
+        array_grow(&w->row_docs, &k->draft.row_docs_cap, n) != 0)
         return -ENOMEM;
     memset(w->rows, 0, n_rows * sizeof w->rows[0]);
     for (uint32_t i = 0; i < n; i++) {
@@ -405,16 +413,14 @@ void kitchen_make(struct kitchen *k, struct window_order *o)
 {
     struct window *w = o->window;
     k->parsed = UINT32_MAX;
+    window_begin(&k->draft, w);
     check_files(o);
     for (uint32_t i = 0; i < w->n_slots && w->rc == 0; i++)
         w->rc = add_slot(k, o, i);
     if (w->rc == 0)
-        w->rc = fill_rows(k, w);
-    int32_t *exact = w->n_tokens > 0 ? realloc(w->tokens, w->n_tokens * sizeof w->tokens[0]) : NULL;
-    if (exact != NULL) { /* windows are kept for long: give back what growing took too much */
-        w->tokens = exact;
-        w->tokens_cap = w->n_tokens;
-    }
+        w->rc = fill_rows(k);
+    if (w->rc == 0)
+        w->rc = window_seal(&k->draft, w);
     if (w->rc != 0 && w->error.text[0] == '\0')
         (void)err_set(&w->error, w->rc, "making window %llu: %s", (unsigned long long)w->number,
                       err_str(w->rc));

@@ -3,8 +3,6 @@
 #include "stream/kitchen.h"
 #include "stream/stream.h"
 
-#include <stdlib.h>
-
 /* ---- windows in memory ---- */
 
 static struct held **bucket_of(struct shelf *s, const struct generation *g, uint64_t number)
@@ -37,7 +35,7 @@ static void forget(struct shelf *s, struct held *h)
     s->used -= h->bytes;
     s->n_held--;
     window_unref(h->window);
-    free(h);
+    pool_give(h);
 }
 
 /* Only what nobody needs and what gives memory back may go: a window that a step still holds would stay
@@ -109,10 +107,11 @@ static void reads_done(struct fetch *f) /* on the reader's thread */
 struct held *shelf_make(struct shelf *s, struct generation *g, uint64_t number, uint64_t first_slot,
                         uint32_t n_slots, uint64_t bytes)
 {
-    struct held *h = calloc(1, sizeof *h);
-    struct window_order *o = window_order_new(g->recipe, g->order, &g->cursor, number, first_slot, n_slots);
+    struct held *h = pool_take(s->pool, sizeof *h);
+    struct window_order *o =
+        window_order_new(s->pool, g->recipe, g->order, &g->cursor, number, first_slot, n_slots);
     if (h == NULL || o == NULL) {
-        free(h);
+        pool_give(h);
         if (o != NULL)
             window_unref(o->window);
         window_order_free(o);
@@ -141,11 +140,12 @@ struct held *shelf_make(struct shelf *s, struct generation *g, uint64_t number, 
 
 /* ---- the shelf as a whole ---- */
 
-void shelf_init(struct shelf *s, struct workers *w, struct reader *r, uint64_t memory,
+void shelf_init(struct shelf *s, struct workers *w, struct reader *r, struct pool *pool, uint64_t memory,
                 void (*made)(void *arg, struct held *), void *arg)
 {
     s->workers = w;
     s->reader = r;
+    s->pool = pool;
     s->memory = memory;
     s->made = made;
     s->arg = arg;

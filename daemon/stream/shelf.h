@@ -34,6 +34,7 @@ struct held {
 struct shelf {
     struct workers *workers;
     struct reader *reader;
+    struct pool *pool;
     void (*made)(void *arg, struct held *);
     void *arg;
     TAILQ_HEAD(, held) in_use; /* longest not used first */
@@ -44,8 +45,9 @@ struct shelf {
     bool full; /* a step was refused memory: those behind it get none, and nothing is made ahead */
 };
 
-/* shelf_init - memory: bytes. made: called when a window has been made, or could not be (window->rc). */
-void shelf_init(struct shelf *s, struct workers *w, struct reader *r, uint64_t memory,
+/* shelf_init - pool: of all memory; outlives the windows. memory: bytes. made: called when a window has been
+ * made, or could not be (window->rc). */
+void shelf_init(struct shelf *s, struct workers *w, struct reader *r, struct pool *pool, uint64_t memory,
                 void (*made)(void *arg, struct held *), void *arg);
 void shelf_fini(struct shelf *s); /* waits for those on their way; nothing is pinned or held any more */
 

@@ -7,8 +7,12 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* This part of the memory may lie ready for the next windows: two or so of the largest there are. */
+#define POOL_PART 8
+
 struct supply {
     struct workers *workers;
+    struct pool *pool;
     struct shelf shelf;
     void (*changed)(void *arg, struct step *);
     void *arg;
@@ -137,8 +141,9 @@ static bool take_rows(struct supply *s, struct step *step)
 {
     struct generation *g = step->of;
     uint64_t batch = (uint64_t)g->recipe->conf->global_batch;
-    if ((step->rows = calloc(batch, sizeof step->rows[0])) == NULL)
+    if ((step->rows = pool_take(s->pool, batch * sizeof step->rows[0])) == NULL)
         return false;
+    memset(step->rows, 0, batch * sizeof step->rows[0]); /* a last step may have padding */
     uint64_t n = 0, row = (step->number - g->first_step) * batch;
     for (uint64_t w = step->first_window; w <= step->last_window; w++) {
         struct window *window = find(s, g, w)->window;
@@ -360,7 +365,7 @@ struct step *supply_step(struct supply *s, struct stream *st, uint64_t number)
         step->refs++;
         return step;
     }
-    step = calloc(1, sizeof *step);
+    step = pool_take(s->pool, sizeof *step);
     if (step == NULL)
         return NULL;
     *step = (struct step){.stream = st, .number = number, .refs = 1};
@@ -380,8 +385,8 @@ void supply_step_unref(struct supply *s, struct step *step)
     LIST_REMOVE(step, in_live);
     for (int64_t i = 0; step->rows != NULL && i < step->recipe->conf->global_batch; i++)
         window_unref(step->rows[i].window);
-    free(step->rows);
-    free(step);
+    pool_give(step->rows);
+    pool_give(step);
     run(s); /* memory may have come free, or a stream's last step */
 }
 
@@ -485,13 +490,15 @@ int supply_new(struct workers *w, struct reader *r, uint64_t memory,
                void (*changed)(void *arg, struct step *), void *arg, struct supply **ret)
 {
     struct supply *s = calloc(1, sizeof *s);
-    if (s == NULL)
+    if (s == NULL || (s->pool = pool_new(memory / POOL_PART)) == NULL) {
+        free(s);
         return -ENOMEM;
+    }
     s->workers = w;
     s->changed = changed;
     s->arg = arg;
     TAILQ_INIT(&s->pending);
-    shelf_init(&s->shelf, w, r, memory, window_made, s);
+    shelf_init(&s->shelf, w, r, s->pool, memory, window_made, s);
     *ret = s;
     return 0;
 }
@@ -580,6 +587,7 @@ void supply_stop(struct supply *s)
         CHECK(LIST_EMPTY(&st->live));
         stream_free(st);
     }
+    pool_free(s->pool);
     free(s);
 }
 

@@ -1,6 +1,8 @@
 #include "stream/window.h"
 
+#include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 
 /* A window ends after this many slots, and sooner at so many bytes of records. A packed window goes on, where
  * records are short against its rows, until it is likely to fill this many rows: its last ones are never
@@ -54,20 +56,31 @@ uint32_t window_plan(const struct recipe *r, const struct order *o, struct order
     return n;
 }
 
-struct window_order *window_order_new(struct recipe *r, const struct order *order, struct order_cursor *cur,
-                                      uint64_t number, uint64_t first_slot, uint32_t n_slots)
+static size_t aligned(size_t size)
 {
-    struct window_order *o = calloc(1, sizeof *o);
-    struct window *w = calloc(1, sizeof *w);
-    struct window_slot *slots = calloc(n_slots, sizeof slots[0]);
-    struct fetch_read *reads = calloc(n_slots, sizeof reads[0]);
-    if (o == NULL || w == NULL || slots == NULL || reads == NULL) {
-        free(o);
-        free(w);
-        free(slots);
-        free(reads);
+    return (size + POOL_ALIGN - 1) / POOL_ALIGN * POOL_ALIGN;
+}
+
+static struct window *window_new(struct pool *pool, struct recipe *r, const struct order *order,
+                                 uint64_t number, uint64_t first_slot, uint32_t n_slots)
+{
+    struct window *w = pool_take(pool, sizeof *w);
+    if (w == NULL)
         return NULL;
-    }
+    *w = (struct window){.recipe = recipe_ref(r),
+                         .number = number,
+                         .first_slot = first_slot,
+                         .epoch = order_epoch(order, first_slot),
+                         .n_slots = n_slots};
+    atomic_init(&w->refs, 1);
+    return w;
+}
+
+/* Which records, and where they are; returns how many are to be read. */
+static uint32_t find_records(const struct recipe *r, const struct order *order, struct order_cursor *cur,
+                             uint64_t first_slot, uint32_t n_slots, struct window_slot *slots,
+                             struct fetch_read *reads)
+{
     uint32_t n = 0;
     for (uint32_t i = 0; i < n_slots; i++) {
         struct corpus_extent e;
@@ -85,26 +98,32 @@ struct window_order *window_order_new(struct recipe *r, const struct order *orde
         slots[i].read = n;
         reads[n++] = (struct fetch_read){.fd = e.fd, .offset = e.offset, .size = (uint32_t)e.size};
     }
-    w->recipe = recipe_ref(r);
-    w->number = number;
-    w->first_slot = first_slot;
-    w->n_slots = n_slots;
-    w->epoch = order_epoch(order, first_slot);
-    atomic_init(&w->refs, 1);
-    o->window = w;
-    o->slots = slots;
-    o->fetch.reads = reads;
-    o->fetch.n_reads = n;
+    return n;
+}
+
+struct window_order *window_order_new(struct pool *pool, struct recipe *r, const struct order *order,
+                                      struct order_cursor *cur, uint64_t number, uint64_t first_slot,
+                                      uint32_t n_slots)
+{
+    const size_t slots_at = aligned(sizeof(struct window_order)),
+                 reads_at = slots_at + aligned(n_slots * sizeof(struct window_slot));
+    struct window_order *o = pool_take(pool, reads_at + n_slots * sizeof(struct fetch_read));
+    struct window *w = window_new(pool, r, order, number, first_slot, n_slots);
+    if (o == NULL || w == NULL) {
+        pool_give(o);
+        window_unref(w);
+        return NULL;
+    }
+    *o = (struct window_order){.window = w,
+                               .slots = (struct window_slot *)((char *)o + slots_at),
+                               .fetch = {.reads = (struct fetch_read *)((char *)o + reads_at)}};
+    o->fetch.n_reads = find_records(r, order, cur, first_slot, n_slots, o->slots, o->fetch.reads);
     return o;
 }
 
 void window_order_free(struct window_order *o)
 {
-    if (o == NULL)
-        return;
-    free(o->slots);
-    free(o->fetch.reads);
-    free(o);
+    pool_give(o);
 }
 
 struct window *window_ref(struct window *w)
@@ -118,21 +137,91 @@ void window_unref(struct window *w)
     if (w == NULL || atomic_fetch_sub_explicit(&w->refs, 1, memory_order_acq_rel) != 1)
         return;
     recipe_unref(w->recipe);
-    free(w->tokens);
-    free(w->runs);
-    free(w->spans);
-    free(w->blocks);
-    free(w->docs);
-    free(w->rows);
-    free(w->row_docs);
-    free(w->unusable);
-    free(w);
+    pool_give(w->block);
+    pool_give(w);
 }
 
 uint64_t window_bytes(const struct window *w)
 {
-    return sizeof *w + w->tokens_cap * sizeof w->tokens[0] + w->runs_cap * sizeof w->runs[0] +
-           w->spans_cap * sizeof w->spans[0] + w->blocks_cap * sizeof w->blocks[0] +
-           w->docs_cap * sizeof w->docs[0] + w->rows_cap * sizeof w->rows[0] +
-           w->row_docs_cap * sizeof w->row_docs[0] + w->unusable_cap * sizeof w->unusable[0];
+    return pool_room(w) + (w->block != NULL ? pool_room(w->block) : 0);
+}
+
+void window_begin(struct window_draft *d, const struct window *w)
+{
+    d->w = (struct window){.recipe = w->recipe,
+                           .number = w->number,
+                           .first_slot = w->first_slot,
+                           .epoch = w->epoch,
+                           .n_slots = w->n_slots,
+                           .tokens = d->w.tokens,
+                           .runs = d->w.runs,
+                           .spans = d->w.spans,
+                           .blocks = d->w.blocks,
+                           .docs = d->w.docs,
+                           .rows = d->w.rows,
+                           .row_docs = d->w.row_docs,
+                           .unusable = d->w.unusable};
+}
+
+void window_draft_fini(struct window_draft *d)
+{
+    free(d->w.tokens);
+    free(d->w.runs);
+    free(d->w.spans);
+    free(d->w.blocks);
+    free(d->w.docs);
+    free(d->w.rows);
+    free(d->w.row_docs);
+    free(d->w.unusable);
+}
+
+struct part {
+    void **data;
+    size_t bytes;
+};
+#define PARTS 8
+
+static void list_parts(struct window *w, struct part ret[PARTS])
+{
+    const struct part parts[PARTS] = {
+        {(void **)&w->tokens, w->n_tokens * sizeof w->tokens[0]},
+        {(void **)&w->runs, w->n_runs * sizeof w->runs[0]},
+        {(void **)&w->spans, w->n_spans * sizeof w->spans[0]},
+        {(void **)&w->blocks, w->n_blocks * sizeof w->blocks[0]},
+        {(void **)&w->docs, w->n_docs * sizeof w->docs[0]},
+        {(void **)&w->rows, w->n_rows * sizeof w->rows[0]},
+        {(void **)&w->row_docs, w->n_docs * sizeof w->row_docs[0]},
+        {(void **)&w->unusable, w->n_unusable * sizeof w->unusable[0]},
+    };
+    memcpy(ret, parts, sizeof parts);
+}
+
+int window_seal(struct window_draft *d, struct window *w)
+{
+    struct part from[PARTS], to[PARTS];
+    size_t bytes = 0;
+    list_parts(&d->w, from);
+    for (int i = 0; i < PARTS; i++)
+        bytes += aligned(from[i].bytes);
+    w->block = pool_take(pool_of(w), bytes);
+    if (w->block == NULL)
+        return -ENOMEM;
+    w->n_tokens = d->w.n_tokens;
+    w->n_runs = d->w.n_runs;
+    w->n_spans = d->w.n_spans;
+    w->n_blocks = d->w.n_blocks;
+    w->n_docs = d->w.n_docs;
+    w->n_rows = d->w.n_rows;
+    w->n_unusable = d->w.n_unusable;
+    w->truncated = d->w.truncated;
+    w->split = d->w.split;
+    list_parts(w, to);
+    char *at = w->block;
+    for (int i = 0; i < PARTS; i++) {
+        *to[i].data = at;
+        if (from[i].bytes > 0)
+            memcpy(at, *from[i].data, from[i].bytes);
+        at += aligned(from[i].bytes);
+    }
+    return 0;
 }

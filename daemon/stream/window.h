@@ -11,6 +11,7 @@
 #ifndef SKIPALIGN_STREAM_WINDOW_H
 #define SKIPALIGN_STREAM_WINDOW_H
 
+#include "base/pool.h"
 #include "corpus/reader.h"
 #include "corpus/record.h"
 #include "position/position.h"
@@ -67,10 +68,11 @@ struct window {
     uint32_t *row_docs;
     struct window_unusable *unusable;
     size_t n_tokens, n_runs, n_spans, n_blocks, n_docs, n_rows, n_unusable;
-    size_t tokens_cap, runs_cap, spans_cap, blocks_cap, docs_cap, rows_cap, row_docs_cap, unusable_cap;
     uint32_t truncated, split;
     int rc;           /* not 0: could not be made; */
     struct err error; /* why */
+    /* private */
+    void *block; /* that all arrays lie in */
     atomic_uint refs;
 };
 
@@ -82,7 +84,21 @@ uint32_t window_plan(const struct recipe *r, const struct order *o, struct order
 /* window_bytes_likely - the same for a window that has been made before. */
 uint64_t window_bytes_likely(uint64_t n_tokens, uint64_t n_slots);
 
+/* window_draft - a window that grows. What it has room for stays from one window to the next: it is not given
+ * away, window_seal copies what is in it.
+ * Owner: the caller; zeroed at first, window_draft_fini frees its arrays. */
+struct window_draft {
+    struct window w;
+    size_t tokens_cap, runs_cap, spans_cap, blocks_cap, docs_cap, rows_cap, row_docs_cap, unusable_cap;
+};
+/* window_begin - the draft is empty, for the slots of w.   window_seal - all of it to w, in one block of the
+ * pool that w is of.   Errors: -ENOMEM. */
+void window_begin(struct window_draft *d, const struct window *w);
+int window_seal(struct window_draft *d, struct window *w);
+void window_draft_fini(struct window_draft *d);
+
 /* window_order - an empty window and the records that it is to be made of, for kitchen_make. NULL: no memory.
+ * pool: of its memory and the window's, outlives both.
  * Owner: the caller; window_order_free leaves the window alone. */
 struct window_slot {
     struct slot slot;
@@ -93,12 +109,13 @@ struct window_slot {
 
 struct window_order {
     struct window *window;
-    struct window_slot *slots; /* [window->n_slots] */
+    struct window_slot *slots; /* [window->n_slots]; in the same block, as the reads are */
     struct fetch fetch;
     void *arg; /* the caller's */
 };
-struct window_order *window_order_new(struct recipe *r, const struct order *o, struct order_cursor *cur,
-                                      uint64_t number, uint64_t first_slot, uint32_t n_slots);
+struct window_order *window_order_new(struct pool *pool, struct recipe *r, const struct order *o,
+                                      struct order_cursor *cur, uint64_t number, uint64_t first_slot,
+                                      uint32_t n_slots);
 void window_order_free(struct window_order *o); /* NULL is fine */
 
 struct window *window_ref(struct window *w);

@@ -44,11 +44,13 @@ void window_rig_open(struct window_rig *r, struct folder *f, enum corpus_format 
         tokenizer_load(model, NULL, 0, &r->tokenizer, &e) != 0)
         fail_msg("%s", e.text);
     assert_non_null(r->kitchen = kitchen_new());
+    assert_non_null(r->pool = pool_new(0));
 }
 
 void window_rig_close(struct window_rig *r)
 {
     kitchen_free(r->kitchen);
+    pool_free(r->pool);
     tokenizer_unref(r->tokenizer);
     corpus_close(r->corpus);
     free(r->path);
@@ -92,7 +94,7 @@ struct window *window_rig_make(struct window_rig *r, struct recipe *recipe, cons
     uint64_t bytes;
     const uint32_t n = window_plan(recipe, o, &cur, first_slot, &bytes);
     assert_true(n > 0);
-    struct window_order *order = window_order_new(recipe, o, &cur, 0, first_slot, n);
+    struct window_order *order = window_order_new(r->pool, recipe, o, &cur, 0, first_slot, n);
     assert_non_null(order);
     read_records(&order->fetch);
     kitchen_make(r->kitchen, order);

@@ -18,6 +18,7 @@ struct window_rig {
     struct corpus *corpus;
     struct tokenizer *tokenizer;
     struct kitchen *kitchen;
+    struct pool *pool;
     uint32_t n_reads; /* of the last window made */
 };
 

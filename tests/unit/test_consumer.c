@@ -16,6 +16,7 @@
 struct fixture {
     struct door router, xpub;
     struct tally tally;
+    struct pool *pool;
     struct share *share;
     struct consumers *consumers;
     struct conf_stream conf;
@@ -43,7 +44,8 @@ static int setup(void **state)
                                 .generations = {{.number = 1, .recipe = &x->recipe}},
                                 .n_generations = 1,
                                 .held = STREAM_UNKNOWN};
-    x->share = share_new(NULL, NULL);
+    x->pool = pool_new(0);
+    x->share = share_new(NULL, x->pool);
     x->consumers = consumers_new(x->share, &x->tally, MEMORY);
     x->consumers->paused = not_paused;
     *state = x;
@@ -55,6 +57,7 @@ static int teardown(void **state)
     struct fixture *x = *state;
     consumers_free(x->consumers);
     share_free(x->share);
+    pool_free(x->pool);
     free(x);
     return 0;
 }

@@ -22,7 +22,7 @@ struct fixture {
     struct recipe recipe;
     struct supply *supply;
     struct stream *stream;
-    struct frame_pool *pool;
+    struct pool *pool;
 };
 
 static void nothing_changes(void *arg, struct step *step)
@@ -42,7 +42,7 @@ static int setup(void **state)
     assert_int_equal(supply_new(NULL, NULL, 0, nothing_changes, NULL, &x.supply), 0);
     const struct generation_setup g = {.number = 5, .recipe = &x.recipe};
     assert_int_equal(supply_add(x.supply, "chat", NULL, &g, 1, &x.stream, &err), 0);
-    x.pool = frame_pool_new(1 << 20);
+    x.pool = pool_new(1 << 20);
     *state = &x;
     return 0;
 }
@@ -50,7 +50,7 @@ static int setup(void **state)
 static int teardown(void **state)
 {
     struct fixture *x = *state;
-    frame_pool_free(x->pool);
+    pool_free(x->pool);
     supply_stop(x->supply);
     tokenizer_unref(x->tokenizer);
     return 0;
