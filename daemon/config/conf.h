@@ -57,9 +57,10 @@ struct conf_corpus {
 
 /* A template that a user wrote; text/template.h says what the strings mean. NULL where absent. */
 struct conf_template {
-    char *name, *begin, *system, *user, *assistant;
+    char *name, *begin, *system, *default_system, *user, *assistant;
     int32_t system_place; /* enum template_system_place */
-    uint32_t line;        /* in the file, for errors found later; 0: in none */
+    bool joined;
+    uint32_t line; /* in the file, for errors found later; 0: in none */
 };
 
 struct conf_share {

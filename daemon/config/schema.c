@@ -93,6 +93,9 @@ static const struct key template_keys[] = {
     {.name = "system", .type = KEY_TEXT, .optional = true, .batches = true, IN(conf_template, system),
      RANGE(0, TEMPLATE_BYTES), .example = "\"{content}\\n\\n\"",
      .help = "around a system prompt: {content} is its text, {symbol NAME} a symbol of the tokenizer"},
+    {.name = "default_system", .type = KEY_TEXT, .optional = true, .batches = true,
+     IN(conf_template, default_system), RANGE(1, TEMPLATE_BYTES), .example = "\"You are a helpful assistant.\"",
+     .help = "the system prompt of a dialogue that has none"},
     {.name = "user", .type = KEY_TEXT, .batches = true, IN(conf_template, user), RANGE(1, TEMPLATE_BYTES),
      .example = "\"Question: {content}\\n\"",
      .help = "around an instruction"},
@@ -102,6 +105,8 @@ static const struct key template_keys[] = {
     {.name = "system_place", .type = KEY_CHOICE, .batches = true, IN(conf_template, system_place),
      CHOICES(system_place_names), .dflt = "before",
      .help = "where a system prompt goes: before all, or into the first or last instruction"},
+    {.name = "joined", .type = KEY_BOOL, .batches = true, IN(conf_template, joined), .dflt = "false",
+     .help = "text without a symbol in it is tokenised as one, across turns too; a symbol must end each response"},
     {0},
 };
 
@@ -146,7 +151,8 @@ static const struct key stream_keys[] = {
      .help = "SentencePiece model file"},
     {.name = "template", .type = KEY_NAME, .batches = true, IN(conf_stream, template_name), RANGE(1, 64),
      .example = "chatml",
-     .help = "plain, alpaca, llama2, mistral-v1, mistral-v3, chatml, or one from the list of templates"},
+     .help = "plain, alpaca, llama2, mistral-v1, mistral-v3, chatml, zephyr, tulu, vicuna, gemma, or one from the "
+             "list of templates"},
     {.name = "corpora", .type = KEY_LIST, .batches = true, IN(conf_stream, corpora),
      COUNT(conf_stream, n_corpora), .size = sizeof(struct conf_share), RANGE(1, 1024), .of = share_keys,
      .help = "what it is mixed from"},

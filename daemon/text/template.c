@@ -4,6 +4,7 @@
 #include "base/nearest.h"
 #include "text/template_ops.h"
 
+#include <errno.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,8 +14,9 @@ const char *const template_system_place_names[SYSTEM_PLACE__COUNT] = {"before", 
 
 /* A template as written, built in or the configuration's. */
 struct strings {
-    const char *name, *begin, *system, *user, *assistant;
+    const char *name, *begin, *system, *default_system, *user, *assistant;
     enum template_system_place system_place;
+    bool joined;
 };
 
 /* clang-format off */
@@ -61,6 +63,43 @@ static const struct strings built_in[] = {
      .system = "{symbol <|im_start|>}system\n{content}{symbol <|im_end|>}\n",
      .user = "{symbol <|im_start|>}user\n{content}{symbol <|im_end|>}\n",
      .assistant = "{symbol <|im_start|>}assistant\n{content}{symbol <|im_end|>}\n"},
+
+    /* The texts of the next three have no bos: those who trained the models left it to their tokenizers, which put one
+     * before each text. "<|user|>" and its like are text, no symbols.
+     * Source: HuggingFaceH4/zephyr-7b-beta, tokenizer_config.json. */
+    {.name = "zephyr",
+     .begin = "{bos?}",
+     .system = "<|system|>\n{content}{eos}\n",
+     .user = "<|user|>\n{content}{eos}\n",
+     .assistant = "<|assistant|>\n{content}{eos}\n",
+     .joined = true},
+
+    /* Source: allenai/open-instruct, open_instruct/finetune.py (Tulu 2): the chat template that it sets, and the system
+     * prompts of _concat_messages. Differs: that trims all turns, the chat template none. */
+    {.name = "tulu",
+     .begin = "{bos?}",
+     .system = "<|system|>\n{content}\n",
+     .user = "<|user|>\n{content}\n",
+     .assistant = "<|assistant|>\n{content}{eos}\n",
+     .joined = true},
+
+    /* Source: FastChat 0.2.36, fastchat/conversation.py, vicuna_v1.1. */
+    {.name = "vicuna",
+     .begin = "{bos?}",
+     .system = "{content} ",
+     .default_system = "A chat between a curious user and an artificial intelligence assistant. The assistant gives "
+                       "helpful, detailed, and polite answers to the user's questions.",
+     .user = "USER: {content} ",
+     .assistant = "ASSISTANT: {content}{eos}",
+     .joined = true},
+
+    /* Source: google/gemma-3-1b-it, tokenizer_config.json. Gemma 1 and 2 refuse system prompts and say the rest alike. */
+    {.name = "gemma",
+     .begin = "{bos}",
+     .system = "{content}\n\n",
+     .user = "{symbol <start_of_turn>}user\n{content trim-turn}{symbol <end_of_turn>}\n",
+     .assistant = "{symbol <start_of_turn>}model\n{content trim-turn}{symbol <end_of_turn>}\n",
+     .system_place = SYSTEM_FIRST_USER},
 };
 /* clang-format on */
 enum { N_BUILT_IN = sizeof built_in / sizeof *built_in };
@@ -99,6 +138,7 @@ static const struct word {
 } words[] = {
     {.text = "content", .kind = WORD_CONTENT},
     {.text = "content trim", .kind = WORD_CONTENT, .trim = TRIM_AROUND},
+    {.text = "content trim-turn", .kind = WORD_CONTENT, .trim = TRIM_TURN},
     {.text = "content trim-end-spaces", .kind = WORD_CONTENT, .trim = TRIM_END_SPACES},
     {.text = "bos", .kind = WORD_BOS},
     {.text = "bos?", .kind = WORD_BOS, .optional = true},
@@ -115,12 +155,12 @@ static int unknown_word(struct slice inside, struct err *reterr)
         choices[i] = words[i].text;
     (void)snprintf(word, sizeof word, "%.*s", (int)inside.size, inside.data);
     const char *close = nearest(word, choices, N_WORDS);
-    return err_set(
-        reterr, ERR_CONFIG,
-        "{%s} is not known%s%s%s; there are {content}, {content trim}, {content trim-end-spaces}, {bos}, "
-        "{bos?}, {eos}, {eos?} and {symbol NAME}, and a brace is written {{",
-        word, close != NULL ? " (did you mean {" : "", close != NULL ? close : "",
-        close != NULL ? "}?)" : "");
+    return err_set(reterr, ERR_CONFIG,
+                   "{%s} is not known%s%s%s; there are {content}, {content trim}, {content trim-turn}, "
+                   "{content trim-end-spaces}, {bos}, {bos?}, {eos}, {eos?} and {symbol NAME}, and a brace "
+                   "is written {{",
+                   word, close != NULL ? " (did you mean {" : "", close != NULL ? close : "",
+                   close != NULL ? "}?)" : "");
 }
 
 static int add_named_symbol(struct template *t, struct part *p, struct slice name, struct err *reterr)
@@ -207,6 +247,18 @@ static int compile_part(struct template *t, struct part *p, const char *what, co
                    contents == 0 ? "but it is said before any turn; take it out" : "and must once");
 }
 
+/* Does a symbol end each response? Then a piece of joined text has at most a few turns in it. */
+static bool ends_responses(const struct part *assistant)
+{
+    bool content = false;
+    for (size_t i = 0; i < assistant->n_ops; i++) {
+        content = content || assistant->ops[i].kind == OP_CONTENT;
+        if (content && assistant->ops[i].kind == OP_SYMBOL)
+            return true;
+    }
+    return false;
+}
+
 static int compile(struct template *t, const struct strings *s, struct err *reterr)
 {
     int rc = 0;
@@ -214,13 +266,24 @@ static int compile(struct template *t, const struct strings *s, struct err *rete
         return err_set(reterr, ERR_CONFIG,
                        "%s is missing; give it, with {content} where the turn's text goes",
                        s->user == NULL ? "user" : "assistant");
+    if (s->default_system != NULL && s->system == NULL)
+        return err_set(
+            reterr, ERR_CONFIG,
+            "there is a default_system, but no system; give it, with {content} where the prompt goes");
+    if (s->default_system != NULL && (t->default_system = strdup(s->default_system)) == NULL)
+        return err_sys(reterr, -ENOMEM, "default_system");
     t->system_place = s->system_place;
+    t->joined = s->joined;
     t->bos = tokenizer_bos(t->tok);
     if ((rc = compile_part(t, &t->begin, "begin", s->begin != NULL ? s->begin : "", 0, reterr)) != 0 ||
         (rc = compile_part(t, &t->system, "system", s->system, 1, reterr)) != 0 ||
         (rc = compile_part(t, &t->user, "user", s->user, 1, reterr)) != 0 ||
         (rc = compile_part(t, &t->assistant, "assistant", s->assistant, 1, reterr)) != 0)
         return rc;
+    if (t->joined && !ends_responses(&t->assistant))
+        return err_set(
+            reterr, ERR_CONFIG,
+            "assistant: joined needs a symbol that ends the response; write {eos} after {content}");
     return compile_part(t, &t->text, "text", "{content}{eos?}", 1, reterr);
 }
 
@@ -296,8 +359,14 @@ int template_compile(const char *name, const struct conf_template *own, uint32_t
         int rc = compile_new(theirs, tok, ret, reterr);
         return rc == 0 ? 0 : err_wrap(reterr, rc, "template '%s'", name);
     }
-    const struct strings s = {mine->name, mine->begin,     mine->system,
-                              mine->user, mine->assistant, (enum template_system_place)mine->system_place};
+    const struct strings s = {.name = mine->name,
+                              .begin = mine->begin,
+                              .system = mine->system,
+                              .default_system = mine->default_system,
+                              .user = mine->user,
+                              .assistant = mine->assistant,
+                              .system_place = (enum template_system_place)mine->system_place,
+                              .joined = mine->joined};
     int rc = theirs == NULL
                  ? compile_new(&s, tok, ret, reterr)
                  : err_set(reterr, ERR_CONFIG, "this is the name of a built-in template; choose another");
@@ -323,6 +392,7 @@ void template_free(struct template *t)
     part_fini(&t->assistant);
     part_fini(&t->text);
     free(t->unwanted);
+    free(t->default_system);
     tokenizer_unref(t->tok);
     free(t);
 }

@@ -9,14 +9,18 @@
  *
  * In the strings all is text but
  *   {content}                   the turn's text, once in each string but begin
- *   {content trim}              the same without white space (ASCII) around it
- *   {content trim-end-spaces}   the same without spaces, only those, at its end
- *   {bos} {eos} {symbol NAME}   symbols of the tokenizer
- *   {bos?} {eos?}               the same, or nothing where the model has none
+ *   {content trim}              the same without white space (white.h) around it; a system prompt inside
+ * counts as its beginning {content trim-turn}         the same; around the turn itself, also after a system
+ * prompt {content trim-end-spaces}   the same without spaces, only those, at its end {bos} {eos} {symbol
+ * NAME}   symbols of the tokenizer {bos?} {eos?}               the same, or nothing where the model has none
  *   {{                          a brace
  * A {bos} right after a {bos} is left out, so that begin and user can both start with one.
  *
- * Text between two symbols (or a block's ends) is tokenised as one piece, turn and template text together.
+ * Text between two symbols (or a block's ends) is tokenised as one piece, turn and template text together. In
+ * a joined template it is so across blocks too, as where a whole dialogue is tokenised at once; each response
+ * must end with a symbol then. A token that holds text of two blocks is the later one's.
+ *
+ * default_system stands for the system prompt of a dialogue that has none.
  *
  * Labels: in `assistant`, from {content} up to and including the first symbol after it (its end-of-turn), or
  * to the end of the string if there is none; nothing else is supervised, and never a document's first token.
@@ -25,8 +29,8 @@
  * Blocks: instruction, response, instruction, ...: begin and system join block 0; what `assistant` has before
  * {content} belongs to the response. An empty system prompt is none.
  *
- * Built in: plain, alpaca, llama2, mistral-v1, mistral-v3, chatml (the same five strings, in template.c), and
- * those of the configuration.
+ * Built in: plain, alpaca, llama2, mistral-v1, mistral-v3, chatml, zephyr, tulu, vicuna, gemma (written in
+ * the same way, in template.c), and those of the configuration.
  *
  * Owner:   the caller of template_compile.   Threads: a compiled template is immutable; any.
  */

@@ -6,8 +6,15 @@
 
 #include "text/template.h"
 
+#include <stdbool.h>
+
 enum op_kind { OP_TEXT, OP_SYMBOL, OP_CONTENT };
-enum trim { TRIM_NONE, TRIM_AROUND, TRIM_END_SPACES };
+enum trim {
+    TRIM_NONE,
+    TRIM_AROUND, /* of the turn with the system prompt inside it */
+    TRIM_TURN,   /* of the turn alone */
+    TRIM_END_SPACES,
+};
 
 struct op {
     enum op_kind kind;
@@ -26,7 +33,9 @@ struct template
 {
     struct tokenizer *tok;
     struct part begin, system, user, assistant, text;
+    char *default_system; /* NULL: none */
     enum template_system_place system_place;
+    bool joined;
     int32_t bos;
     int32_t *unwanted; /* symbols used here that the library would also find in a text */
     size_t n_unwanted, unwanted_cap;

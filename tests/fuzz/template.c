@@ -50,7 +50,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
                                       .system = part[1],
                                       .user = part[2] != NULL ? part[2] : name,
                                       .assistant = part[3] != NULL ? part[3] : name,
-                                      .system_place = (int32_t)(size % SYSTEM_PLACE__COUNT)};
+                                      .default_system = size % 2 != 0 ? part[1] : NULL,
+                                      .system_place = (int32_t)(size % SYSTEM_PLACE__COUNT),
+                                      .joined = size % 5 < 2};
     struct template *t;
     struct err err = {""};
     int rc = template_compile(name, &own, 1, tok, &t, &err);

@@ -167,7 +167,8 @@ static void test_elements_come_and_go(void **state)
          "chunks: "
          "2}}\n"},
         {"templates.new = {user: '{content}', assistant: '{content}'}",
-         "templates.new: none -> {user: \"{content}\", assistant: \"{content}\", system_place: before}\n"},
+         "templates.new: none -> {user: \"{content}\", assistant: \"{content}\", system_place: before, "
+         "joined: false}\n"},
         /* a whole one takes the other's place */
         {"corpora.tulu = {paths: [/n], format: text}",
          "corpora.tulu.paths: [\"/d/a.jsonl\"] -> [\"/n\"]\ncorpora.tulu.format: auto -> text\n"},
@@ -177,8 +178,10 @@ static void test_elements_come_and_go(void **state)
         {"corpora.v1.2\nchat.corpora.v1.2", "corpora.v1.2: {paths: [\"/d/c.jsonl\"], format: auto} -> "
                                             "none\nchat.corpora.v1.2: {repeat: 2} -> none\n"},
         {"templates.spare\ntemplates.mine\nchat.template = plain",
-         "templates.mine: {user: \"Q{content}\", assistant: \"A{content}\", system_place: before} -> none\n"
-         "templates.spare: {user: \"Q{content}\", assistant: \"A{content}\", system_place: before} -> none\n"
+         "templates.mine: {user: \"Q{content}\", assistant: \"A{content}\", system_place: before, joined: "
+         "false} -> none\n"
+         "templates.spare: {user: \"Q{content}\", assistant: \"A{content}\", system_place: before, joined: "
+         "false} -> none\n"
          "chat.template: mine -> plain\n"},
         {"corpora.code.fields.text", "corpora.code.fields.text: body -> none\n"},
         {"corpora.code.fields", "corpora.code.fields.text: body -> none\n"},

@@ -102,6 +102,7 @@ static void test_the_text_is_one_for_people(void **state)
                               "    user: \"Q: {content}\\n\"\n"
                               "    assistant: \"{content}\"\n"
                               "    system_place: before\n"
+                              "    joined: false\n"
                               "streams:\n"
                               "  - name: \"chat\"\n"
                               "    tokenizer: \"/etc/skipalign/m.model\"\n"

@@ -245,6 +245,7 @@ static void test_visit_shows_every_value_under_its_name(void **state)
                                    "templates.t.user={content}\n"
                                    "templates.t.assistant={content}\n"
                                    "templates.t.system_place=before\n"
+                                   "templates.t.joined=false\n"
                                    "chat.tokenizer=/etc/skipalign/m.model\n"
                                    "chat.template=chatml\n"
                                    "chat.corpora.tulu.repeat=1\n"
