@@ -23,6 +23,7 @@ const char *const field_names[FIELD__COUNT] = {
 const char *const pos_strategy_names[POS__COUNT] = {"none", "skip_all", "skip_inner", "skip_outer"};
 const char *const pos_sampler_names[SAMPLER__COUNT] = {"sorted", "sequential", "even", "pinned"};
 const char *const overlong_names[OVERLONG__COUNT] = {"truncate", "drop", "split"};
+const char *const train_on_names[TRAIN__COUNT] = {"all", "last"};
 const char *const last_step_names[LAST__COUNT] = {"drop", "pad"};
 
 const struct conf_corpus *conf_find_corpus(const struct conf *c, const char *name)

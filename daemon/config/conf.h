@@ -45,6 +45,7 @@ enum pos_strategy { POS_NONE, POS_SKIP_ALL, POS_SKIP_INNER, POS_SKIP_OUTER, POS_
 enum pos_sampler { SAMPLER_SORTED, SAMPLER_SEQUENTIAL, SAMPLER_EVEN, SAMPLER_PINNED, SAMPLER__COUNT };
 enum overlong { OVERLONG_TRUNCATE, OVERLONG_DROP, OVERLONG_SPLIT, OVERLONG__COUNT };
 enum tokenizer_path { TOKENIZER_AUTO, TOKENIZER_LIBRARY, TOKENIZER_PATH__COUNT };
+enum train_on { TRAIN_ALL, TRAIN_LAST, TRAIN__COUNT };
 enum last_step { LAST_DROP, LAST_PAD, LAST__COUNT };
 
 struct conf_corpus {
@@ -89,6 +90,8 @@ struct conf_stream {
     int64_t seq_len, global_batch, epochs, seed;
     bool packing;
     enum overlong overlong;
+    enum train_on train_on;
+    int64_t max_turns; /* 0: all */
     enum last_step last;
     double max_unusable; /* share of a corpus */
     struct conf_positions positions;
@@ -112,6 +115,7 @@ struct conf {
     uint32_t n_streams;
 };
 
+extern const char *const train_on_names[TRAIN__COUNT];
 extern const char *const tokenizer_path_names[TOKENIZER_PATH__COUNT];
 extern const char *const io_kind_names[IO__COUNT], *const corpus_format_names[FORMAT__COUNT],
                                                        *const field_names[FIELD__COUNT],

@@ -175,6 +175,8 @@ static void put_stream_settings(struct ctl_writer *w, const struct recipe *r)
     ctl_put_uint(w, "global_batch", (uint64_t)c->global_batch);
     ctl_put_bool(w, "packing", c->packing);
     ctl_put_text(w, "overlong", overlong_names[c->overlong]);
+    ctl_put_text(w, "train_on", train_on_names[c->train_on]);
+    ctl_put_uint(w, "max_turns", (uint64_t)c->max_turns);
     ctl_put_text(w, "last", last_step_names[c->last]);
     ctl_put_uint(w, "epochs", (uint64_t)c->epochs);
     ctl_put_int(w, "seed", c->seed);

@@ -30,6 +30,15 @@ void fit_truncate(struct document *d, uint32_t seq_len)
         cut(d, b, seq_len, start);
 }
 
+void fit_last(struct document *d)
+{
+    size_t last = d->n_blocks;
+    while (last > 0 && d->blocks[last - 1].role == ROLE_USER)
+        last--;
+    for (size_t b = 0; b + 1 < last; b++)
+        d->blocks[b].supervised_start = d->blocks[b].supervised_end = 0;
+}
+
 uint32_t fit_pairs(const uint32_t *block_tokens, uint32_t n_blocks, uint32_t first, uint32_t seq_len)
 {
     uint64_t sum = 0;
@@ -37,6 +46,16 @@ uint32_t fit_pairs(const uint32_t *block_tokens, uint32_t n_blocks, uint32_t fir
     while (b + 1 < n_blocks && (sum += (uint64_t)block_tokens[b] + block_tokens[b + 1]) <= seq_len)
         b += 2;
     return b > first ? (b - first) / 2 : 1;
+}
+
+uint32_t fit_last_pairs(const uint32_t *block_tokens, uint32_t n_blocks, uint32_t seq_len)
+{
+    uint64_t sum = 0;
+    uint32_t n = n_blocks / 2, pairs = 0;
+    while (pairs < n && (sum += (uint64_t)block_tokens[2 * (n - pairs) - 2] +
+                                block_tokens[2 * (n - pairs) - 1]) <= seq_len)
+        pairs++;
+    return pairs > 0 ? pairs : 1;
 }
 
 struct piece fit_piece(struct piece p, uint32_t n)

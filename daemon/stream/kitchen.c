@@ -151,6 +151,38 @@ static int render_pairs(struct kitchen *k, const struct recipe *r, uint32_t from
  * part on. Returns USABLE, or why all of it is to be taken back, with detail; or -errno. */
 typedef int split_fn(struct kitchen *k, const struct slot *s, struct piece whole, char *detail);
 
+/* Leaves in k->doc as many pairs of *p as seq_len has room for, and in *p which; at least one, which may be
+ * too long. They are those at its end, or else at its start. most: the blocks of the whole tell that no more
+ * will fit: the system prompt comes on top of that. Returns as template_render does. */
+static int render_most(struct kitchen *k, const struct recipe *r, struct piece *p, bool at_end, uint32_t most,
+                       char *detail)
+{
+    const struct piece all = *p;
+    uint32_t least = 1;
+    for (uint32_t pairs = most;; pairs = least + (most - least + 1) / 2) {
+        if (at_end)
+            p->from = all.to - pairs;
+        else
+            p->to = all.from + pairs;
+        int why = render_pairs(k, r, p->from, p->to, detail);
+        if (why != USABLE || least == most)
+            return why;
+        if (k->doc.n_ids > (size_t)r->conf->seq_len)
+            most = pairs - 1;
+        else if ((least = pairs) == most)
+            return why;
+    }
+}
+
+static int copy_lengths(struct kitchen *k)
+{
+    if (array_grow(&k->lengths, &k->lengths_cap, k->doc.n_blocks) != 0)
+        return -ENOMEM;
+    for (size_t b = 0; b < k->doc.n_blocks; b++)
+        k->lengths[b] = k->doc.blocks[b].n_tokens;
+    return 0;
+}
+
 /* Pieces of whole turns. k->doc holds all of them, rendered; its blocks tell how much is likely to fit, and
  * rendering each piece tells for sure. */
 static int split_dialogue(struct kitchen *k, const struct slot *s, struct piece whole, char *detail)
@@ -159,25 +191,14 @@ static int split_dialogue(struct kitchen *k, const struct slot *s, struct piece 
     uint32_t seq_len = (uint32_t)w->recipe->conf->seq_len, n_blocks = (uint32_t)k->doc.n_blocks;
     uint64_t made = 0, made_max = GROWTH_MAX * (uint64_t)k->doc.n_ids;
     struct piece p = whole;
-    if (array_grow(&k->lengths, &k->lengths_cap, n_blocks) != 0)
+    if (copy_lengths(k) != 0)
         return -ENOMEM;
-    for (uint32_t b = 0; b < n_blocks; b++)
-        k->lengths[b] = k->doc.blocks[b].n_tokens;
     for (; p.from < whole.to; p.from = p.to, p.part++) {
-        /* Between least and most: the system prompt comes on top of what the whole's blocks tell. */
-        uint32_t least = 1, most = fit_pairs(k->lengths, n_blocks, 2 * (p.from - whole.from), seq_len);
-        for (uint32_t pairs = most;; pairs = least + (most - least + 1) / 2) {
-            p.to = p.from + pairs;
-            int why = render_pairs(k, w->recipe, p.from, p.to, detail);
-            if (why != USABLE)
-                return why;
-            if (least == most)
-                break;
-            if (k->doc.n_ids > seq_len)
-                most = pairs - 1;
-            else if ((least = pairs) == most)
-                break;
-        }
+        p.to = whole.to;
+        int why = render_most(k, w->recipe, &p, false,
+                              fit_pairs(k->lengths, n_blocks, 2 * (p.from - whole.from), seq_len), detail);
+        if (why != USABLE)
+            return why;
         made += k->doc.n_ids;
         if (p.part - whole.part == PARTS_MAX || made > made_max) {
             (void)snprintf(
@@ -283,21 +304,68 @@ static int add_text(struct kitchen *k, const struct slot *s)
     return add_fitted(k, s, &d, piece, split_text);
 }
 
-static int add_dialogue(struct kitchen *k, const struct slot *s)
+/* Where only the last response is trained, a dialogue that is too long loses its first pairs, so that there
+ * is something left to train; pieces before the last would have nothing. */
+static int add_last_pairs(struct kitchen *k, const struct slot *s, struct piece piece)
 {
     struct window *w = &k->draft.w;
-    const struct sample *all = &k->sample;
+    const struct recipe *r = w->recipe;
+    const struct piece whole = s->piece.to == 0 ? s->piece : piece;
     char detail[RECORD_DETAIL];
-    struct piece piece = fit_piece(s->piece, (all->n_turns - (all->turns[0].role == ROLE_SYSTEM)) / 2);
-    if (s->piece.to != 0 && piece.from == piece.to)
-        return 0;
-    int why = s->piece.to == 0 ? template_render(w->recipe->template, all, &k->doc, detail)
-                               : render_pairs(k, w->recipe, piece.from, piece.to, detail);
+    if (copy_lengths(k) != 0)
+        return -ENOMEM;
+    uint32_t most = fit_last_pairs(k->lengths, (uint32_t)k->doc.n_blocks, (uint32_t)r->conf->seq_len);
+    int why = render_most(k, r, &piece, true, most, detail);
     if (why < 0)
         return why;
     if (why != USABLE)
         return add_unusable(k, s, (enum unusable)why, detail);
-    return add_fitted(k, s, &k->doc, piece, split_dialogue);
+    fit_last(&k->doc);
+    fit_truncate(&k->doc, (uint32_t)r->conf->seq_len);
+    w->truncated++;
+    return add_document(k, s, &k->doc, whole);
+}
+
+/* k->doc: pairs `piece` of a dialogue.   last: its last ones. */
+static int add_pairs(struct kitchen *k, const struct slot *s, struct piece piece, bool last)
+{
+    const struct conf_stream *conf = k->draft.w.recipe->conf;
+    if (conf->train_on == TRAIN_ALL)
+        return add_fitted(k, s, &k->doc, piece, split_dialogue);
+    if (!last)
+        return add_unusable(k, s, UNUSABLE_UNSUPERVISED, "a piece without the dialogue's last response");
+    fit_last(&k->doc);
+    if (k->doc.n_ids <= (size_t)conf->seq_len || conf->overlong == OVERLONG_DROP)
+        return add_fitted(k, s, &k->doc, piece, split_dialogue);
+    return add_last_pairs(k, s, piece);
+}
+
+static int add_dialogue(struct kitchen *k, const struct slot *s)
+{
+    struct window *w = &k->draft.w;
+    const struct sample *all = &k->sample;
+    const uint32_t n = (all->n_turns - (all->turns[0].role == ROLE_SYSTEM)) / 2,
+                   max = (uint32_t)w->recipe->conf->max_turns, limit = max > 0 && max < n ? max : n,
+                   truncated = w->truncated;
+    char detail[RECORD_DETAIL];
+    struct piece piece = fit_piece(s->piece, n);
+    const bool cut = piece.to > limit;
+    int why = USABLE, rc = 0;
+    if (cut)
+        piece.to = limit;
+    if (s->piece.to == 0 && !cut)
+        why = template_render(w->recipe->template, all, &k->doc, detail);
+    else if (piece.from < piece.to)
+        why = render_pairs(k, w->recipe, piece.from, piece.to, detail);
+    if (why < 0)
+        return why;
+    if (why != USABLE)
+        return add_unusable(k, s, (enum unusable)why, detail);
+    if (s->piece.to == 0 || piece.from < piece.to)
+        rc = add_pairs(k, s, piece, piece.to == limit);
+    if (rc == 0 && cut && w->truncated == truncated)
+        w->truncated++;
+    return rc;
 }
 
 static int add_slot(struct kitchen *k, struct window_order *o, uint32_t i)

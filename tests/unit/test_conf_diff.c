@@ -111,7 +111,8 @@ static void test_elements_come_and_go_as_a_whole(void **state)
         "chat.corpora.code: {repeat: 1} -> none (chat)\n"
         "chat.corpora.new: none -> {repeat: 2} (chat)\n"
         "streams.plain: {tokenizer: \"/m\", template: \"plain\", corpora: [{name: \"code\", repeat: 1}], "
-        "seq_len: 8, global_batch: 1, packing: true, overlong: truncate, last: drop, seed: 0, epochs: 1, "
+        "seq_len: 8, global_batch: 1, packing: true, overlong: truncate, train_on: all, max_turns: 0, last: "
+        "drop, seed: 0, epochs: 1, "
         "max_unusable: 0.5, positions: {strategy: none, sampler: sorted, probability: 1, min_gap: 0, chunks: "
         "2}} -> none (plain)\n");
 }

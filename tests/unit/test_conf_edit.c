@@ -162,7 +162,8 @@ static void test_elements_come_and_go(void **state)
          "positions: {strategy: none}}",
          "streams.new: none -> {tokenizer: \"/m\", template: \"mine\", corpora: [{name: \"code\", repeat: "
          "1}], "
-         "seq_len: 8, global_batch: 1, packing: true, overlong: truncate, last: drop, seed: 0, epochs: 1, "
+         "seq_len: 8, global_batch: 1, packing: true, overlong: truncate, train_on: all, max_turns: 0, last: "
+         "drop, seed: 0, epochs: 1, "
          "max_unusable: 0.5, positions: {strategy: none, sampler: sorted, probability: 1, min_gap: 0, "
          "chunks: "
          "2}}\n"},
@@ -194,7 +195,8 @@ static void test_elements_come_and_go(void **state)
     changes_to("plain",
                "streams.plain: {tokenizer: \"/etc/skipalign/m\", template: \"plain\", corpora: [{name: "
                "\"tulu\", repeat: 1}], seq_len: 128, global_batch: 1, packing: true, overlong: truncate, "
-               "last: drop, seed: 0, epochs: 1, max_unusable: 0.5, positions: {strategy: none, sampler: "
+               "train_on: all, max_turns: 0, last: drop, seed: 0, epochs: 1, max_unusable: 0.5, positions: "
+               "{strategy: none, sampler: "
                "sorted, probability: 1, min_gap: 0, chunks: 2}} -> none\n");
 }
 

@@ -112,6 +112,8 @@ static void test_the_text_is_one_for_people(void **state)
                               "    global_batch: 8\n"
                               "    packing: true\n"
                               "    overlong: truncate\n"
+                              "    train_on: all\n"
+                              "    max_turns: 0\n"
                               "    last: drop\n"
                               "    seed: 0\n"
                               "    epochs: 1\n"

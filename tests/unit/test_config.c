@@ -253,6 +253,8 @@ static void test_visit_shows_every_value_under_its_name(void **state)
                                    "chat.global_batch=8\n"
                                    "chat.packing=true\n"
                                    "chat.overlong=truncate\n"
+                                   "chat.train_on=all\n"
+                                   "chat.max_turns=0\n"
                                    "chat.last=drop\n"
                                    "chat.seed=0\n"
                                    "chat.epochs=1\n"

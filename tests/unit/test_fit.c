@@ -4,6 +4,7 @@
 
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -68,6 +69,37 @@ static void pairs_are_as_many_as_fit_and_at_least_one(void **state)
         assert_int_equal(fit_pairs(blocks, 7, cases[i].first, cases[i].seq_len), cases[i].want);
 }
 
+static void last_pairs_are_as_many_as_fit_and_at_least_one(void **state)
+{
+    (void)state;
+    static const uint32_t blocks[] = {10, 20, 10, 20, 5, 5, 7};
+    static const struct {
+        uint32_t n_blocks, seq_len, want;
+    } cases[] = {{6, 1, 1},  {6, 10, 1}, {6, 39, 1},         {6, 40, 2}, {6, 69, 2},
+                 {6, 70, 3}, {7, 70, 3}, {7, UINT32_MAX, 3}, {2, 9, 1},  {2, 30, 1}};
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++)
+        assert_int_equal(fit_last_pairs(blocks, cases[i].n_blocks, cases[i].seq_len), cases[i].want);
+}
+
+static void only_the_last_response_stays_supervised(void **state)
+{
+    (void)state;
+    for (size_t n = 1; n <= 4; n++) {
+        struct dialogue x;
+        dialogue_init(&x);
+        x.d.n_blocks = n;
+        fit_last(&x.d);
+        for (size_t b = 0; b < n; b++) {
+            const bool last = b % 2 == 1 && b + 2 >= n;
+            assert_int_equal(x.blocks[b].supervised_start, last ? 2 : 0);
+            assert_int_equal(x.blocks[b].supervised_end, last ? 20 : 0);
+        }
+    }
+    struct text_block text = {ROLE_TEXT, 9, 1, 9};
+    fit_last(&(struct document){.n_ids = 9, .blocks = &text, .n_blocks = 1});
+    assert_int_equal(text.supervised_end, 9);
+}
+
 static void a_piece_stays_what_it_is_while_its_record_does(void **state)
 {
     (void)state;
@@ -130,6 +162,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(truncate_ends_after_a_whole_response_or_in_the_first),
         cmocka_unit_test(pairs_are_as_many_as_fit_and_at_least_one),
+        cmocka_unit_test(last_pairs_are_as_many_as_fit_and_at_least_one),
+        cmocka_unit_test(only_the_last_response_stays_supervised),
         cmocka_unit_test(a_piece_stays_what_it_is_while_its_record_does),
         cmocka_unit_test(pieces_that_met_still_meet_whatever_the_record_has_now),
         cmocka_unit_test(tokens_of_a_text_keep_their_labels),

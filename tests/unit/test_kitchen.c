@@ -359,6 +359,134 @@ static void a_text_becomes_no_more_than_4096_pieces(void **state)
     free(records);
 }
 
+/* Is that span of one document what this one of the other is? */
+static void assert_same_span(const struct window *a, const struct window_doc *x, uint32_t i,
+                             const struct window *b, const struct window_doc *y, uint32_t k)
+{
+    assert_true(i < x->n_spans && k < y->n_spans);
+    const struct window_span *s = &a->spans[x->first_span + i], *t = &b->spans[y->first_span + k];
+    assert_int_equal(s->end - s->start, t->end - t->start);
+    assert_memory_equal(a->tokens + x->first_token + s->start, b->tokens + y->first_token + t->start,
+                        (s->end - s->start) * sizeof a->tokens[0]);
+}
+
+static struct window *make_all(struct window_rig *r)
+{
+    const struct slot all[RECORDS] = {{.record = 0}, {.record = 1}, {.record = 2}};
+    return window_rig_left(r, all, RECORDS);
+}
+
+static void where_the_last_response_is_trained_the_first_pairs_go(void **state)
+{
+    (void)state;
+    struct window_rig r;
+    char *records = dialogues();
+    window_rig_open(&r, folder, FORMAT_MESSAGES, records);
+    struct window *whole = whole_records(&r);
+    r.stream.train_on = TRAIN_LAST;
+    for (uint32_t seq_len = TOKENS_MAX; seq_len > 90; seq_len = seq_len * 3 / 4)
+        for (int overlong = OVERLONG_TRUNCATE; overlong < OVERLONG__COUNT; overlong++) {
+            if (overlong == OVERLONG_DROP)
+                continue;
+            r.stream.seq_len = seq_len;
+            r.stream.overlong = (enum overlong)overlong;
+            struct window *w = make_all(&r);
+            uint32_t n_cut = 0;
+            assert_int_equal(w->n_unusable, 0);
+            assert_int_equal(w->n_docs, RECORDS);
+            for (uint32_t i = 0; i < RECORDS; i++) {
+                const struct window_doc *d = &w->docs[i], *all = &whole->docs[i];
+                const struct window_block *of_all = &whole->blocks[all->first_block];
+                assert_int_equal(d->piece.to, 0);
+                assert_int_equal(d->n_spans, 1);
+                assert_same_span(w, d, 0, whole, all, PAIRS - 1);
+                assert_int_equal(w->spans[d->first_span].end, d->n_tokens);
+                n_cut += all->n_tokens > seq_len;
+                assert_int_equal(d->n_tokens<all->n_tokens, all->n_tokens> seq_len);
+                const uint32_t left = PAIRS - d->n_blocks / 2; /* out */
+                assert_true(d->n_tokens <= seq_len);
+                assert_true(left == 0 ||
+                            d->n_tokens + of_all[2 * left - 2].n_tokens + of_all[2 * left - 1].n_tokens >
+                                seq_len);
+            }
+            assert_int_equal(w->truncated, n_cut);
+            window_unref(w);
+        }
+    r.stream.seq_len = 256;
+    r.stream.overlong = OVERLONG_DROP;
+    struct window *w = make_all(&r);
+    assert_int_equal(w->n_docs, 0);
+    assert_int_equal(w->n_unusable, RECORDS);
+    window_unref(w);
+
+    /* Pieces that another generation left over: who has the last response has something to train. */
+    r.stream.overlong = OVERLONG_SPLIT;
+    const struct slot left[] = {{.piece = {.from = 20, .to = 59, .of = PAIRS}},
+                                {.piece = {.from = 59, .to = PAIRS, .of = PAIRS}}};
+    w = window_rig_left(&r, left, 2);
+    assert_int_equal(w->n_docs, 1);
+    assert_same_span(w, &w->docs[0], 0, whole, &whole->docs[0], PAIRS - 1);
+    assert_int_equal(w->n_unusable, 1);
+    assert_int_equal(w->unusable[0].reason, UNUSABLE_UNSUPERVISED);
+    window_unref(w);
+    window_unref(whole);
+    window_rig_close(&r);
+    free(records);
+}
+
+static void of_a_dialogue_no_more_than_max_turns_are_sent(void **state)
+{
+    (void)state;
+    struct window_rig r;
+    char *records = dialogues();
+    window_rig_open(&r, folder, FORMAT_MESSAGES, records);
+    struct window *whole = whole_records(&r);
+    for (uint32_t max = 1; max <= PAIRS + 1; max += 4)
+        for (uint32_t seq_len = TOKENS_MAX; seq_len > 100; seq_len = seq_len == TOKENS_MAX ? 150 : 0) {
+            const uint32_t n = max < PAIRS ? max : PAIRS;
+            uint32_t sent[RECORDS] = {0};
+            r.stream.max_turns = max;
+            r.stream.seq_len = seq_len;
+            struct window *w = make_all(&r);
+            assert_int_equal(w->truncated, max < PAIRS ? RECORDS : 0);
+            assert_int_equal(w->n_unusable, 0);
+            for (size_t i = 0; i < w->n_docs; i++) {
+                const struct window_doc *d = &w->docs[i];
+                for (uint32_t k = 0; k < d->n_spans; k++)
+                    assert_same_span(w, d, k, whole, &whole->docs[d->record], sent[d->record]++);
+            }
+            for (uint32_t i = 0; i < RECORDS; i++)
+                assert_int_equal(sent[i], n);
+            window_unref(w);
+        }
+
+    /* What is left over of pairs beyond them is left out, the others are sent as they were numbered. */
+    r.stream.max_turns = 5;
+    const struct slot left[] = {{.piece = {.from = 3, .to = 7, .of = PAIRS}},
+                                {.record = 1, .piece = {.from = 7, .to = 9, .of = PAIRS}},
+                                {.record = 2, .piece = {.from = 4, .to = 5, .of = PAIRS}}};
+    struct window *w = window_rig_left(&r, left, 3);
+    assert_int_equal(w->n_docs, 2);
+    assert_int_equal(w->n_unusable, 0);
+    assert_int_equal(w->truncated, 2);
+    assert_int_equal(w->docs[0].n_spans, 2);
+    assert_same_span(w, &w->docs[0], 0, whole, &whole->docs[0], 3);
+    assert_int_equal(w->docs[1].n_spans, 1);
+    assert_same_span(w, &w->docs[1], 0, whole, &whole->docs[2], 4);
+    window_unref(w);
+
+    /* The last of those is the last response. */
+    r.stream.train_on = TRAIN_LAST;
+    w = make_all(&r);
+    assert_int_equal(w->n_docs, RECORDS);
+    assert_int_equal(w->docs[1].n_spans, 1);
+    assert_same_span(w, &w->docs[1], 0, whole, &whole->docs[1], 4);
+    window_unref(w);
+    window_unref(whole);
+    window_rig_close(&r);
+    free(records);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -368,6 +496,8 @@ int main(void)
         cmocka_unit_test(a_piece_is_taken_in_proportion_and_its_parts_go_on),
         cmocka_unit_test(a_record_that_splits_into_too_much_is_refused_whole),
         cmocka_unit_test(a_text_becomes_no_more_than_4096_pieces),
+        cmocka_unit_test(where_the_last_response_is_trained_the_first_pairs_go),
+        cmocka_unit_test(of_a_dialogue_no_more_than_max_turns_are_sent),
     };
     return cmocka_run_group_tests(tests, setup, folder_free);
 }
