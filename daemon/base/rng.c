@@ -3,6 +3,8 @@
 #include <string.h>
 #include <xxhash.h>
 
+#define BLOCKS (1u << 20) /* of a part */
+
 void rng_philox(const uint32_t counter[4], const uint32_t key[2], uint32_t ret[4])
 {
     uint32_t c0 = counter[0], c1 = counter[1], c2 = counter[2], c3 = counter[3], k0 = key[0], k1 = key[1];
@@ -27,13 +29,26 @@ void rng_init(struct rng *r, struct rng_key key)
                       .counter = {key.pass, key.corpus, key.record, key.part << 20}};
 }
 
+/* Blocks of a part are numbered in 20 bits of the counter; beyond them, which 4 million words take, each
+ * 2^20 have a key of their own, so that no part runs into the numbers of the next. */
+static void next_block(struct rng *r)
+{
+    rng_philox(r->counter, r->key, r->word);
+    r->n_left = 4;
+    r->counter[3]++;
+    if ((r->counter[3] & (BLOCKS - 1)) != 0)
+        return;
+    r->counter[3] -= BLOCKS;
+    uint64_t key = (uint64_t)r->key[1] << 32 | r->key[0];
+    key += 0x9E3779B97F4A7C15u;
+    r->key[0] = (uint32_t)key;
+    r->key[1] = (uint32_t)(key >> 32);
+}
+
 uint32_t rng_word(struct rng *r)
 {
-    if (r->n_left == 0) {
-        rng_philox(r->counter, r->key, r->word);
-        r->counter[3]++;
-        r->n_left = 4;
-    }
+    if (r->n_left == 0)
+        next_block(r);
     return r->word[4 - r->n_left--];
 }
 

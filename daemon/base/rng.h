@@ -2,7 +2,8 @@
  *
  * Philox4x32-10. The key is the stream's seed; the counter is (pass, corpus, record, block) and each block
  * gives four 32-bit words, x0 first. Block numbers of part p (the p-th document of a record that was split)
- * start at p << 20.
+ * start at p << 20. After 2^20 blocks it goes on at the part's first block, with 0x9E3779B97F4A7C15 added to
+ * the key.
  *
  * Threads: pure; a struct rng belongs to one thread.
  * Source:  Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011. Bounded draws: Lemire,

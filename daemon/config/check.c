@@ -94,7 +94,10 @@ static void check_positions(struct conf_stream *s, struct report *r)
                    "): a sample as long as a row would not fit; raise "
                    "max_position or lower seq_len",
                    p->max_position, s->seq_len);
-    if (p->min_gap >= p->max_position)
+    if (p->min_gap > 0 && p->strategy > POS_SKIP_OUTER)
+        report_add(r, report_find(r, &p->min_gap), "strategy %s has no use for it; leave it out",
+                   pos_strategy_names[p->strategy]);
+    else if (p->min_gap >= p->max_position)
         report_add(r, report_find(r, &p->min_gap),
                    "%" PRId64 " leaves no room below max_position (%" PRId64 ")", p->min_gap,
                    p->max_position);

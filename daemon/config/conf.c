@@ -20,7 +20,10 @@ const char *const field_names[FIELD__COUNT] = {
     "messages",    "role",  "content", "conversations", "from",       "value", "system",
     "instruction", "input", "output",  "prompt",        "completion", "text",
 };
-const char *const pos_strategy_names[POS__COUNT] = {"none", "skip_all", "skip_inner", "skip_outer"};
+const char *const pos_strategy_names[POS__COUNT] = {
+    "none",    "skip_all", "skip_inner", "skip_outer", "pose",
+    "randpos", "cream",    "longrecipe", "stretch",    "shift",
+};
 const char *const pos_sampler_names[SAMPLER__COUNT] = {"sorted", "sequential", "even", "pinned"};
 const char *const overlong_names[OVERLONG__COUNT] = {"truncate", "drop", "split"};
 const char *const train_on_names[TRAIN__COUNT] = {"all", "last"};

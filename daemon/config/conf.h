@@ -41,7 +41,19 @@ enum field {
     FIELD__COUNT,
 };
 
-enum pos_strategy { POS_NONE, POS_SKIP_ALL, POS_SKIP_INNER, POS_SKIP_OUTER, POS__COUNT };
+enum pos_strategy {
+    POS_NONE,
+    POS_SKIP_ALL,
+    POS_SKIP_INNER,
+    POS_SKIP_OUTER,
+    POS_POSE,
+    POS_RANDPOS,
+    POS_CREAM,
+    POS_LONGRECIPE,
+    POS_STRETCH,
+    POS_SHIFT,
+    POS__COUNT,
+};
 enum pos_sampler { SAMPLER_SORTED, SAMPLER_SEQUENTIAL, SAMPLER_EVEN, SAMPLER_PINNED, SAMPLER__COUNT };
 enum overlong { OVERLONG_TRUNCATE, OVERLONG_DROP, OVERLONG_SPLIT, OVERLONG__COUNT };
 enum tokenizer_path { TOKENIZER_AUTO, TOKENIZER_LIBRARY, TOKENIZER_PATH__COUNT };
@@ -74,11 +86,21 @@ struct conf_special {
     int32_t id;
 };
 
+/* Of a schedule: from that progress on, in epochs. */
+struct conf_stage {
+    double epoch;
+    int64_t max_position;
+};
+
 struct conf_positions {
+    char *name;    /* in a list of several; NULL: the only one */
+    double weight; /* in a list */
     enum pos_strategy strategy;
     enum pos_sampler sampler;
     int64_t max_position, min_gap, chunks;
     double probability;
+    struct conf_stage *schedule; /* rising epochs; max_position holds before the first */
+    uint32_t n_schedule;
 };
 
 struct conf_stream {

@@ -123,10 +123,14 @@ static const struct key share_keys[] = {
 static const struct key position_keys[] = {
     {.name = "strategy", .type = KEY_CHOICE, .batches = true, IN(conf_positions, strategy),
      CHOICES(pos_strategy_names), .dflt = "skip_all",
-     .help = "where position ids may jump: nowhere, before every block, inside turns, between turns"},
+     .help = "where position ids may jump: nowhere, before every block, inside turns, between turns; pose: at "
+             "cuts into chunks; randpos, stretch: before every token; cream: around a middle part; "
+             "longrecipe: between sentences; shift: nowhere, but all ids move, to check that a model sees no "
+             "difference"},
     {.name = "sampler", .type = KEY_CHOICE, .batches = true, IN(conf_positions, sampler),
      CHOICES(pos_sampler_names), .dflt = "sorted",
-     .help = "how the budget is dealt to the jumps"},
+     .help = "how the budget is dealt to the jumps of skip_all, skip_inner and skip_outer; the other "
+             "strategies have rules of their own"},
     {.name = "max_position", .type = KEY_INT, .optional = true, .batches = true, .shown = true,
      IN(conf_positions, max_position), RANGE(1, INT32_MAX), .unit = "tokens", .example = "65536",
      .help = "every position id is below it: the context length to train for, at least seq_len; strategy "
@@ -136,10 +140,11 @@ static const struct key position_keys[] = {
      .help = "share of samples that skip; the others keep ids 0, 1, 2, ..."},
     {.name = "min_gap", .type = KEY_INT, .batches = true, IN(conf_positions, min_gap), RANGE(0, INT32_MAX),
      .unit = "tokens", .dflt = "0",
-     .help = "each jump skips at least so many ids; below max_position"},
+     .help = "each jump skips at least so many ids; below max_position, and for skip_all, skip_inner and "
+             "skip_outer only"},
     {.name = "chunks", .type = KEY_INT, .batches = true, IN(conf_positions, chunks), RANGE(2, 1024),
      .dflt = "2",
-     .help = "pieces of a sample, for strategies that cut it themselves; no strategy of this version does"},
+     .help = "pose: pieces that a sample is cut into"},
     {0},
 };
 

@@ -1,102 +1,90 @@
-#include "position/skip.h"
+/* skip - the SkipAlign strategies: each block keeps its ids in a row, and jumps come before some of the
+ * blocks.
+ *
+ * Block j of a dialogue (1-based: odd ones are instructions, even ones responses) gets ids u_j + natural
+ * start; u is cumulative. skip_all may jump before every block from the second on, skip_inner before
+ * responses, skip_outer before later instructions. The sampler shares out the budget B = max_position - n
+ * over the k eligible boundaries.
+ *
+ * Runs:    a run per block that jumps, plus the first.
+ * Source:  SkipAlign, arXiv 2405.03939, section 3; samplers: see position.h. Differs: the paper's own code is
+ *          not public, so how much is skipped where is ours: `sorted` unless another sampler is chosen.
+ */
+#include "position/strategy.h"
 
-#include "base/err.h"
+#include "base/array.h"
 
-#include <stdlib.h>
-
-static int compare_u32(const void *a, const void *b)
+/* Cumulative biases 0 <= draws[0] <= .. <= draws[k-1] <= budget; budget <= 2^31 - 2, k >= 1. */
+static int draw_cumulative(struct pos_job *j, uint32_t budget, uint32_t k)
 {
-    uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
-    return (x > y) - (x < y);
-}
-
-static void draw_sorted(struct rng *rng, uint32_t budget, uint32_t k, uint32_t *ret)
-{
-    for (uint32_t i = 0; i < k; i++)
-        ret[i] = rng_below(rng, budget + 1);
-    qsort(ret, k, sizeof ret[0], compare_u32);
-}
-
-/* Cumulative biases 0 <= ret[0] <= .. <= ret[k-1] <= budget; budget <= 2^31 - 2, k >= 1. */
-static void draw_cumulative(enum pos_sampler sampler, struct rng *rng, uint32_t budget, uint32_t k,
-                            uint32_t *ret)
-{
-    switch (sampler) {
+    struct pos_scratch *s = j->scratch;
+    if (array_grow(&s->draws, &s->draws_cap, k) != 0)
+        return -ENOMEM;
+    switch (j->p->sampler) {
     case SAMPLER_SORTED:
-        draw_sorted(rng, budget, k, ret);
-        break;
+        return strategy_sorted(j, budget + 1, k);
     case SAMPLER_SEQUENTIAL:
-        for (uint32_t i = 0, low = 0; i < k; low = ret[i++])
-            ret[i] = low + rng_below(rng, budget - low + 1);
+        for (uint32_t i = 0, low = 0; i < k; low = s->draws[i++])
+            s->draws[i] = low + rng_below(&j->rng, budget - low + 1);
         break;
     case SAMPLER_EVEN:
-        for (uint32_t i = 0, sum = 0; i < k; sum = ret[i++])
-            ret[i] = sum + rng_below(rng, budget / k + 1);
+        for (uint32_t i = 0, sum = 0; i < k; sum = s->draws[i++])
+            s->draws[i] = sum + rng_below(&j->rng, budget / k + 1);
         break;
     case SAMPLER_PINNED:
-        draw_sorted(rng, budget, k - 1, ret);
-        ret[k - 1] = budget;
+        if (strategy_sorted(j, budget + 1, k - 1) != 0)
+            return -ENOMEM;
+        s->draws[k - 1] = budget;
         break;
     case SAMPLER__COUNT:
         break;
     }
+    return 0;
 }
 
 /* The boundaries before blocks first, first + stride, ... (0-based) may skip. */
-static enum pos_outcome draw(const struct conf_positions *p, struct rng *rng, const uint32_t *block_tokens,
-                             uint32_t n_blocks, uint32_t first, uint32_t stride, struct pos_run *ret_runs,
-                             uint32_t *ret_n_runs)
+static int draw(struct pos_job *j, uint32_t first, uint32_t stride, struct pos_run *ret_runs,
+                uint32_t *ret_n_runs)
 {
-    if (n_blocks <= first)
+    const struct pos_doc *d = j->doc;
+    if (d->n_blocks <= first)
         return POS_KEPT_BOUNDARY;
-    uint32_t k = (n_blocks - first - 1) / stride + 1;
-    uint64_t n_tokens = 0;
-    for (uint32_t j = 0; j < n_blocks; j++)
-        n_tokens += block_tokens[j];
-    if (n_tokens >= (uint64_t)p->max_position)
+    uint32_t k = (d->n_blocks - first - 1) / stride + 1;
+    if (j->budget == 0)
         return POS_KEPT_BUDGET;
-    uint64_t budget = (uint64_t)p->max_position - n_tokens, min_gap = (uint64_t)p->min_gap;
-    if (min_gap > budget / k)
+    uint64_t min_gap = (uint64_t)j->p->min_gap;
+    if (min_gap > j->budget / k)
         return POS_KEPT_MIN_GAP;
-
-    uint32_t few[64], *bias = k <= 64 ? few : malloc(k * sizeof bias[0]);
-    CHECK(bias != NULL); /* k is bounded by seq_len: a few megabytes at the very most */
-    draw_cumulative(p->sampler, rng, (uint32_t)(budget - k * min_gap), k, bias);
+    if (draw_cumulative(j, (uint32_t)(j->budget - k * min_gap), k) != 0)
+        return -ENOMEM;
 
     uint32_t n = 0, start = 0, i = 0;
     ret_runs[n++] = (struct pos_run){0, 0};
-    for (uint32_t j = 0; j < n_blocks; start += block_tokens[j++]) {
-        if (j < first || (j - first) % stride != 0)
+    for (uint32_t b = 0; b < d->n_blocks; start += d->block_tokens[b++]) {
+        if (b < first || (b - first) % stride != 0)
             continue;
-        uint32_t u = bias[i] + (uint32_t)((i + 1) * min_gap);
+        uint32_t u = j->scratch->draws[i] + (uint32_t)((i + 1) * min_gap);
         i++;
         if (start == ret_runs[n - 1].start && n > 1)
             n--; /* an empty block came before: its jump and this one are one */
-        if (start < n_tokens && start > 0)
+        if (start < d->n_tokens && start > 0)
             ret_runs[n++] = (struct pos_run){start, u + start};
     }
     *ret_n_runs = n;
-    if (bias != few)
-        free(bias);
     return POS_SKIPPED;
 }
 
-enum pos_outcome skip_all_draw(const struct conf_positions *p, struct rng *rng, const uint32_t *block_tokens,
-                               uint32_t n_blocks, struct pos_run *ret_runs, uint32_t *ret_n_runs)
+int skip_all_draw(struct pos_job *j, struct pos_run *ret_runs, uint32_t *ret_n_runs)
 {
-    return draw(p, rng, block_tokens, n_blocks, 1, 1, ret_runs, ret_n_runs);
+    return draw(j, 1, 1, ret_runs, ret_n_runs);
 }
 
-enum pos_outcome skip_inner_draw(const struct conf_positions *p, struct rng *rng,
-                                 const uint32_t *block_tokens, uint32_t n_blocks, struct pos_run *ret_runs,
-                                 uint32_t *ret_n_runs)
+int skip_inner_draw(struct pos_job *j, struct pos_run *ret_runs, uint32_t *ret_n_runs)
 {
-    return draw(p, rng, block_tokens, n_blocks, 1, 2, ret_runs, ret_n_runs);
+    return draw(j, 1, 2, ret_runs, ret_n_runs);
 }
 
-enum pos_outcome skip_outer_draw(const struct conf_positions *p, struct rng *rng,
-                                 const uint32_t *block_tokens, uint32_t n_blocks, struct pos_run *ret_runs,
-                                 uint32_t *ret_n_runs)
+int skip_outer_draw(struct pos_job *j, struct pos_run *ret_runs, uint32_t *ret_n_runs)
 {
-    return draw(p, rng, block_tokens, n_blocks, 2, 2, ret_runs, ret_n_runs);
+    return draw(j, 2, 2, ret_runs, ret_n_runs);
 }

@@ -26,6 +26,7 @@ struct kitchen {
     uint32_t *block_tokens, *row_of, *lengths, *place;
     struct turn *turns;
     size_t block_tokens_cap, row_of_cap, lengths_cap, place_cap, turns_cap;
+    struct pos_scratch positions;
 };
 
 struct kitchen *kitchen_new(void)
@@ -51,6 +52,7 @@ void kitchen_free(struct kitchen *k)
     free(k->lengths);
     free(k->place);
     free(k->turns);
+    pos_scratch_fini(&k->positions);
     free(k);
 }
 
@@ -93,11 +95,42 @@ static int add_spans(struct kitchen *k, const struct document *d, struct window_
     return 0;
 }
 
+/* Where the positions of a document jump, into w->runs. */
+static int add_runs(struct kitchen *k, const struct slot *s, const struct document *d, struct window_doc *doc)
+{
+    struct window *w = &k->draft.w;
+    const struct recipe *r = w->recipe;
+    const struct conf_positions *p = &r->conf->positions;
+    const uint32_t n_blocks = (uint32_t)d->n_blocks, n_tokens = (uint32_t)d->n_ids;
+    if (array_grow(&w->runs, &k->draft.runs_cap, w->n_runs + pos_runs_max(p, n_tokens, n_blocks)) != 0 ||
+        array_grow(&k->block_tokens, &k->block_tokens_cap, n_blocks) != 0)
+        return -ENOMEM;
+    for (uint32_t b = 0; b < n_blocks; b++)
+        k->block_tokens[b] = d->blocks[b].n_tokens;
+    struct rng_key key = {.seed = (uint64_t)r->conf->seed,
+                          .pass = s->pass,
+                          .corpus = r->corpus_hash[s->corpus],
+                          .record = (uint32_t)s->record,
+                          .part = doc->piece.part % PARTS_MAX};
+    const struct pos_doc is = {.block_tokens = k->block_tokens,
+                               .n_blocks = n_blocks,
+                               .n_tokens = n_tokens,
+                               .tokens = d->ids,
+                               .marks = r->marks,
+                               .n_marks = r->n_marks};
+    int outcome =
+        pos_draw(p, (uint32_t)p->max_position, key, &is, &k->positions, w->runs + w->n_runs, &doc->n_runs);
+    if (outcome < 0)
+        return outcome;
+    doc->outcome = (uint32_t)outcome;
+    w->n_runs += doc->n_runs;
+    return 0;
+}
+
 /* A document within seq_len goes into the window. */
 static int add_document(struct kitchen *k, const struct slot *s, const struct document *d, struct piece piece)
 {
     struct window *w = &k->draft.w;
-    const struct recipe *r = w->recipe;
     struct window_doc doc = {.first_token = w->n_tokens,
                              .n_tokens = (uint32_t)d->n_ids,
                              .first_run = (uint32_t)w->n_runs,
@@ -114,22 +147,10 @@ static int add_document(struct kitchen *k, const struct slot *s, const struct do
         return add_unusable(k, s, UNUSABLE_UNSUPERVISED, "no token of a response is left to train on");
     }
     if (array_grow(&w->tokens, &k->draft.tokens_cap, w->n_tokens + d->n_ids) != 0 ||
-        array_grow(&w->runs, &k->draft.runs_cap, w->n_runs + d->n_blocks) != 0 ||
-        array_grow(&w->docs, &k->draft.docs_cap, w->n_docs + 1) != 0 ||
-        array_grow(&k->block_tokens, &k->block_tokens_cap, d->n_blocks) != 0)
+        array_grow(&w->docs, &k->draft.docs_cap, w->n_docs + 1) != 0 || add_runs(k, s, d, &doc) != 0)
         return -ENOMEM;
     memcpy(w->tokens + w->n_tokens, d->ids, d->n_ids * sizeof d->ids[0]);
     w->n_tokens += d->n_ids;
-    for (size_t b = 0; b < d->n_blocks; b++)
-        k->block_tokens[b] = d->blocks[b].n_tokens;
-    struct rng_key key = {.seed = (uint64_t)r->conf->seed,
-                          .pass = s->pass,
-                          .corpus = r->corpus_hash[s->corpus],
-                          .record = (uint32_t)s->record,
-                          .part = piece.part % PARTS_MAX};
-    doc.outcome = pos_draw(&r->conf->positions, key, k->block_tokens, (uint32_t)d->n_blocks,
-                           w->runs + w->n_runs, &doc.n_runs);
-    w->n_runs += doc.n_runs;
     w->docs[w->n_docs++] = doc;
     return 0;
 }

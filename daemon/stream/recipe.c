@@ -1,6 +1,7 @@
 #include "stream/recipe.h"
 
 #include "base/rng.h"
+#include "position/position.h"
 
 #include <errno.h>
 #include <math.h>
@@ -70,6 +71,24 @@ static int new_empty(const struct conf *conf, const struct conf_stream *stream, 
     return 0;
 }
 
+/* What the tokens say about sentences, for strategies that jump between them. */
+static int mark_sentences(struct recipe *r)
+{
+    char text[512]; /* longer pieces are no sentences' ends */
+    if (r->conf->positions.strategy != POS_LONGRECIPE)
+        return 0;
+    const int32_t n = tokenizer_vocab_size(r->tokenizer);
+    r->marks = calloc((size_t)n, sizeof r->marks[0]);
+    if (r->marks == NULL)
+        return -ENOMEM;
+    r->n_marks = (uint32_t)n;
+    for (int32_t id = 0; id < n; id++)
+        if (tokenizer_in_text(r->tokenizer, id))
+            r->marks[id] =
+                pos_mark((struct slice){text, tokenizer_piece(r->tokenizer, id, text, sizeof text)});
+    return 0;
+}
+
 int recipe_new(const struct conf *conf, const struct conf_stream *stream, struct corpus **corpora,
                struct tokenizer *tokenizer, struct recipe **ret, struct err *reterr)
 {
@@ -85,6 +104,10 @@ int recipe_new(const struct conf *conf, const struct conf_stream *stream, struct
     }
     if ((rc = count_slots(r, reterr)) != 0 || (rc = make_fingerprint(conf, r, reterr)) != 0)
         goto out_fail;
+    if ((rc = mark_sentences(r)) != 0) {
+        (void)err_sys(reterr, rc, "stream '%s'", stream->name);
+        goto out_fail;
+    }
     rc = template_compile(stream->template_name, conf->templates, conf->n_templates, tokenizer, &r->template,
                           reterr);
     if (rc != 0) {
@@ -126,6 +149,7 @@ void recipe_unref(struct recipe *r)
     if (r == NULL || atomic_fetch_sub_explicit(&r->refs, 1, memory_order_acq_rel) != 1)
         return;
     template_free(r->template);
+    free(r->marks);
     tokenizer_unref(r->tokenizer);
     for (uint32_t c = 0; r->corpora != NULL && c < r->n_corpora; c++)
         corpus_close(r->corpora[c]);

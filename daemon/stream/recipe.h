@@ -28,6 +28,8 @@ struct recipe {
     uint64_t *epoch_slots; /* [n_corpora]: its share of an epoch */
     struct tokenizer *tokenizer;
     struct template *template;
+    uint8_t *marks; /* [n_marks]: of sentences, pos_mark of each token id, where positions need them */
+    uint32_t n_marks;
     uint64_t fingerprint;
     atomic_uint refs;
 };

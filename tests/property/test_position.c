@@ -1,4 +1,4 @@
-/* The laws of position skipping, over random dialogues, all block strategies and samplers. */
+/* The laws of position skipping, over random dialogues, all strategies and samplers. */
 #include "position/position.h"
 
 #include <setjmp.h>
@@ -36,13 +36,15 @@ static struct dialogue random_dialogue(struct rng *rng)
     return d;
 }
 
-static enum pos_outcome ids_of(const struct conf_positions *p, struct rng_key key, const struct dialogue *d,
-                               int32_t *ids)
+static int ids_of(const struct conf_positions *p, struct rng_key key, const struct dialogue *d, int32_t *ids)
 {
-    struct pos_run runs[BLOCKS_MAX];
+    static struct pos_run runs[TOKENS_MAX];
+    static struct pos_scratch scratch;
+    const struct pos_doc doc = {.block_tokens = d->blocks, .n_blocks = d->n_blocks, .n_tokens = d->n_tokens};
     uint32_t n_runs = 0;
-    enum pos_outcome outcome = pos_draw(p, key, d->blocks, d->n_blocks, runs, &n_runs);
-    assert_in_range(n_runs, 1, d->n_blocks);
+    int outcome = pos_draw(p, (uint32_t)p->max_position, key, &doc, &scratch, runs, &n_runs);
+    assert_in_range(outcome, 0, POS_OUTCOME__COUNT - 1);
+    assert_in_range(n_runs, 1, pos_runs_max(p, d->n_tokens, d->n_blocks));
     assert_int_equal(runs[0].start, 0);
     memset(ids, 0xff, TOKENS_MAX * sizeof ids[0]);
     pos_fill(runs, n_runs, d->n_tokens, ids);
@@ -62,16 +64,18 @@ static void ids_obey_the_laws(void **state)
     rng_init(&rng, (struct rng_key){.seed = 1});
     static int32_t ids[TOKENS_MAX], again[TOKENS_MAX];
     uint32_t skipped = 0, differ = 0;
-    for (uint32_t i = 0; i < 20000; i++) {
+    for (uint32_t i = 0; i < 40000; i++) {
         struct dialogue d = random_dialogue(&rng);
         struct conf_positions p = base;
         p.strategy = i % POS__COUNT;
         p.sampler = i / POS__COUNT % SAMPLER__COUNT;
+        p.chunks = 2 + rng_below(&rng, 20);
         p.max_position = d.n_tokens + (rng_below(&rng, 4) == 0 ? 0 : rng_below(&rng, 100000));
         p.min_gap = rng_below(&rng, 3) == 0 ? rng_below(&rng, 200) : 0;
         p.probability = rng_below(&rng, 3) == 0 ? 0.5 : 1.0;
-        enum pos_outcome outcome = ids_of(&p, key_of(i), &d, ids);
-        assert_int_equal(ids[0], 0);
+        int outcome = ids_of(&p, key_of(i), &d, ids);
+        if (p.strategy != POS_SHIFT || outcome != POS_SKIPPED)
+            assert_int_equal(ids[0], 0);
         assert_true(ids[d.n_tokens - 1] < p.max_position);
         bool after_start = false;
         for (uint32_t j = 0, t = 0; j < d.n_blocks; j++) {
@@ -80,6 +84,8 @@ static void ids_obey_the_laws(void **state)
                     continue;
                 int32_t gap = ids[t] - ids[t - 1] - 1;
                 assert_true(gap >= 0);
+                if (outcome == POS_SKIPPED && p.strategy >= POS_POSE && p.strategy != POS_SHIFT)
+                    continue; /* it may jump anywhere */
                 if (outcome != POS_SKIPPED || k > 0)
                     assert_int_equal(gap, 0);
                 else if (after_start && d.blocks[j - 1] > 0) {
@@ -101,7 +107,7 @@ static void ids_obey_the_laws(void **state)
             differ += memcmp(ids, again, d.n_tokens * sizeof ids[0]) != 0;
         }
     }
-    assert_true(skipped > 8000);
+    assert_true(skipped > 20000);
     assert_true(differ > skipped / 2);
 }
 
@@ -133,6 +139,56 @@ static void reasons_to_keep_are_told(void **state)
     p.sampler = SAMPLER_PINNED;
     assert_int_equal(ids_of(&p, key_of(1), &one_turn, ids), POS_SKIPPED);
     assert_int_equal(ids[29], INT32_MAX - 1);
+}
+
+static void short_ones_are_kept_by_those_that_need_more(void **state)
+{
+    (void)state;
+    static const uint32_t least[POS__COUNT] = {
+        [POS_POSE] = 2, [POS_RANDPOS] = 2, [POS_CREAM] = 3, [POS_STRETCH] = 2, [POS_SHIFT] = 1};
+    int32_t ids[TOKENS_MAX];
+    for (int s = POS_POSE; s < POS__COUNT; s++) {
+        struct conf_positions p = base;
+        p.strategy = (enum pos_strategy)s;
+        p.chunks = 3;
+        for (uint32_t n = 1; s != POS_LONGRECIPE && n < 5; n++) {
+            struct dialogue d = {.blocks = {n}, .n_blocks = 1, .n_tokens = n};
+            assert_int_equal(ids_of(&p, key_of(1), &d, ids), n < least[s] ? POS_KEPT_BOUNDARY : POS_SKIPPED);
+        }
+        struct dialogue two = {.blocks = {3, 3}, .n_blocks = 2, .n_tokens = 6};
+        p.max_position = 6;
+        assert_int_equal(ids_of(&p, key_of(1), &two, ids), POS_KEPT_BUDGET);
+        p.max_position = INT32_MAX;
+        assert_int_equal(ids_of(&p, key_of(1), &two, ids), POS_SKIPPED);
+        if (s == POS_CREAM || s == POS_LONGRECIPE)
+            assert_int_equal(ids[5], INT32_MAX - 1);
+    }
+}
+
+/* Windows and shares that no file with a mistake in it gets here with, but the largest that are allowed. */
+static void the_longest_documents_fit(void **state)
+{
+    (void)state;
+    const uint32_t n = 1u << 24;
+    struct pos_run *runs = malloc(n * sizeof runs[0]);
+    struct pos_scratch scratch = {0};
+    assert_non_null(runs);
+    const struct pos_doc doc = {.block_tokens = &n, .n_blocks = 1, .n_tokens = n};
+    static const int64_t windows[] = {(1 << 24) + 1, 3 << 24, INT32_MAX};
+    for (int i = 0; i < 3; i++) {
+        uint32_t n_runs = 0;
+        struct conf_positions p = base;
+        p.strategy = POS_RANDPOS;
+        assert_int_equal(pos_draw(&p, (uint32_t)windows[i], key_of(1), &doc, &scratch, runs, &n_runs),
+                         POS_SKIPPED);
+        assert_int_equal(runs[0].id, 0);
+        for (uint32_t r = 1; r < n_runs; r++)
+            if (runs[r].id - runs[r - 1].id <= runs[r].start - runs[r - 1].start)
+                fail_msg("run %u of %u goes back", r, n_runs);
+        assert_true((int64_t)runs[n_runs - 1].id + (n - runs[n_runs - 1].start) <= windows[i]);
+    }
+    free(runs);
+    pos_scratch_fini(&scratch);
 }
 
 static void probability_is_kept_and_leaves_the_gaps_alone(void **state)
@@ -226,6 +282,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(ids_obey_the_laws),
         cmocka_unit_test(reasons_to_keep_are_told),
+        cmocka_unit_test(short_ones_are_kept_by_those_that_need_more),
+        cmocka_unit_test(the_longest_documents_fit),
         cmocka_unit_test(probability_is_kept_and_leaves_the_gaps_alone),
         cmocka_unit_test(the_gap_of_one_turn_is_uniform),
         cmocka_unit_test(mean_gaps_are_those_of_the_sampler),

@@ -100,8 +100,10 @@ static const struct {
     /* words */
     {TOP "io: urign\n", "3:5: io: \"urign\" is not one of auto, uring or pread; did you mean \"uring\"?", ""},
     {TOP "io: xxxxxxxx\n", "3:5: io: \"xxxxxxxx\" is not one of auto, uring or pread\n", ""},
-    {CORPORA POSITIONS("max_position: 9, strategy: pose"),
-     "2:145: streams[0].positions.strategy: \"pose\" is not one of none, ", "skip_outer"},
+    {CORPORA POSITIONS("max_position: 9, strategy: poise"),
+     "2:145: streams[0].positions.strategy: \"poise\" is not one of none, ", "did you mean \"pose\"?"},
+    {CORPORA POSITIONS("max_position: 9, strategy: pose, min_gap: 2"),
+     "2:160: streams[0].positions.min_gap: strategy pose has no use for it", "leave it out"},
     {"corpora: [{name: a/b, paths: [a]}]\n" STREAM(""), "1:18: corpora[0].name: \"a/b\" cannot be a name",
      "1 to 64 letters"},
     {"corpora: [{name: \"\", paths: [a]}]\n" STREAM(""), "1:18: corpora[0].name: \"\" cannot be a name", ""},
