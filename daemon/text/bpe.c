@@ -4,7 +4,7 @@
 #include "base/err.h"
 #include "text/utf8.h"
 
-#include <math.h>
+#include <assert.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,9 +13,18 @@
  * numbers that follow. A stranger is in no piece and joins with nothing. */
 #define STRANGER (-1)
 
+/* A join in one word: three symbols of 21 bits each. */
+#define SYMBOL_BITS 21
+#define SYMBOL_MASK ((1u << SYMBOL_BITS) - 1)
+#define NO_JOIN UINT64_MAX /* an empty place */
+#define NO_RANK UINT32_MAX
+
+#define ASCII 128
+
+static_assert(BPE_PIECES_MAX + UTF8_POINTS <= SYMBOL_MASK, "symbols fit");
+
 struct join {
-    int32_t left, right, piece; /* left is STRANGER: an empty place */
-    float score;
+    int32_t left, right, piece;
 };
 
 struct character {
@@ -30,33 +39,41 @@ struct defined {
 };
 
 struct bpe {
-    struct join *joins;           /* a hash table of joins_mask + 1 places */
+    uint64_t *joins; /* a hash table of joins_mask + 1 places: (left << 21 | right) << 21 | piece */
+    uint32_t *ranks; /* of pieces, by id: 0 has the highest score; equal ones share a rank */
     struct character *characters; /* another */
     struct defined *defined;      /* user-defined symbols, the longest first */
     size_t n_defined, defined_cap;
     uint32_t joins_mask, characters_mask;
     int32_t n_pieces, n_symbols;
-    int32_t bytes[256];      /* ids of byte pieces */
-    bool defined_first[256]; /* a user-defined symbol begins with this byte */
+    int32_t ascii[ASCII];              /* symbols of characters */
+    int32_t ascii_joins[ASCII][ASCII]; /* the piece that two of them join into; STRANGER: none */
+    int32_t bytes[256];                /* ids of byte pieces */
+    bool defined_first[256];           /* a user-defined symbol begins with this byte */
 };
 
-static uint32_t join_place(const struct bpe *b, int32_t left, int32_t right)
+static uint64_t join_key(int32_t left, int32_t right)
 {
-    uint64_t key = (uint64_t)(uint32_t)left << 32 | (uint32_t)right;
+    return (uint64_t)left << SYMBOL_BITS | (uint64_t)right;
+}
+
+static uint32_t join_place(const struct bpe *b, uint64_t key)
+{
     return (uint32_t)(key * 0x9e3779b97f4a7c15u >> 32) & b->joins_mask;
 }
 
-static const struct join *find_join(const struct bpe *b, int32_t left, int32_t right)
+/* The piece that two symbols join into; STRANGER: none. */
+static int32_t find_join(const struct bpe *b, int32_t left, int32_t right)
 {
-    static const struct join none = {.piece = STRANGER, .score = -INFINITY};
     if (left == STRANGER || right == STRANGER)
-        return &none;
-    for (uint32_t i = join_place(b, left, right);; i = (i + 1) & b->joins_mask) {
-        const struct join *j = &b->joins[i];
-        if (j->left == STRANGER)
-            return &none;
-        if (j->left == left && j->right == right)
-            return j;
+        return STRANGER;
+    uint64_t key = join_key(left, right);
+    for (uint32_t i = join_place(b, key);; i = (i + 1) & b->joins_mask) {
+        uint64_t j = b->joins[i];
+        if (j >> SYMBOL_BITS == key)
+            return (int32_t)(j & SYMBOL_MASK);
+        if (j == NO_JOIN)
+            return STRANGER;
     }
 }
 
@@ -155,10 +172,49 @@ static int list_joins(const struct bpe *b, const struct pieces *p, struct join *
                 continue;
             if (array_grow(joins, &cap, *n + 1) != 0)
                 return -ENOMEM;
-            (*joins)[(*n)++] = (struct join){left, right, id, p->scores[id]};
+            (*joins)[(*n)++] = (struct join){left, right, id};
         }
     }
     return 0;
+}
+
+/* Most first joins are between these. */
+static void make_ascii(struct bpe *b)
+{
+    for (uint32_t c = 0; c < ASCII; c++)
+        b->ascii[c] = character_place(b, c)->symbol;
+    for (int first = 0; first < ASCII; first++)
+        for (int second = 0; second < ASCII; second++)
+            b->ascii_joins[first][second] = find_join(b, b->ascii[first], b->ascii[second]);
+}
+
+struct scored {
+    float score;
+    int32_t id;
+};
+
+static int higher_first(const void *a, const void *b)
+{
+    const struct scored *x = a, *y = b;
+    return (x->score < y->score) - (x->score > y->score);
+}
+
+static int make_ranks(struct bpe *b, const struct pieces *p)
+{
+    struct scored *list = malloc((size_t)p->n * sizeof *list);
+    b->ranks = malloc((size_t)p->n * sizeof *b->ranks);
+    if (list != NULL && b->ranks != NULL) {
+        for (int32_t id = 0; id < p->n; id++)
+            list[id] = (struct scored){p->scores[id], id};
+        qsort(list, (size_t)p->n, sizeof *list, higher_first);
+        uint32_t rank = 0;
+        for (int32_t i = 0; i < p->n; i++) {
+            rank += i > 0 && list[i].score < list[i - 1].score;
+            b->ranks[list[i].id] = rank;
+        }
+    }
+    free(list);
+    return list == NULL || b->ranks == NULL ? -ENOMEM : 0;
 }
 
 static int make_joins(struct bpe *b, const struct pieces *p)
@@ -172,14 +228,15 @@ static int make_joins(struct bpe *b, const struct pieces *p)
     if (b->joins == NULL)
         goto out_free;
     b->joins_mask = (uint32_t)size - 1;
-    for (size_t i = 0; i < size; i++)
-        b->joins[i] = (struct join){.left = STRANGER};
+    memset(b->joins, 0xff, size * sizeof *b->joins);
     for (size_t i = 0; i < n; i++) {
-        uint32_t place = join_place(b, list[i].left, list[i].right);
-        while (b->joins[place].left != STRANGER)
+        uint64_t key = join_key(list[i].left, list[i].right);
+        uint32_t place = join_place(b, key);
+        while (b->joins[place] != NO_JOIN)
             place = (place + 1) & b->joins_mask;
-        b->joins[place] = list[i];
+        b->joins[place] = key << SYMBOL_BITS | (uint32_t)list[i].piece;
     }
+    make_ascii(b);
 out_free:
     free(list);
     return b->joins == NULL ? -ENOMEM : 0;
@@ -219,7 +276,8 @@ int bpe_new(const struct pieces *p, const int32_t bytes[256], struct bpe **ret)
         return -ENOMEM;
     b->n_pieces = b->n_symbols = p->n;
     memcpy(b->bytes, bytes, sizeof b->bytes);
-    if (make_characters(b, p) != 0 || make_joins(b, p) != 0 || make_defined(b, p) != 0) {
+    if (make_characters(b, p) != 0 || make_joins(b, p) != 0 || make_ranks(b, p) != 0 ||
+        make_defined(b, p) != 0) {
         bpe_free(b);
         return -ENOMEM;
     }
@@ -235,13 +293,14 @@ void bpe_free(struct bpe *b)
         free(b->defined[i].text);
     free(b->defined);
     free(b->joins);
+    free(b->ranks);
     free(b->characters);
     free(b);
 }
 
 size_t bpe_memory(const struct bpe *b)
 {
-    return sizeof *b + (b->joins_mask + 1) * sizeof *b->joins +
+    return sizeof *b + (b->joins_mask + 1) * sizeof *b->joins + (size_t)b->n_pieces * sizeof *b->ranks +
            (b->characters_mask + 1) * sizeof *b->characters + b->defined_cap * sizeof *b->defined;
 }
 
@@ -256,72 +315,81 @@ static const struct defined *find_defined(const struct bpe *b, const uint8_t *te
     return NULL;
 }
 
-/* The symbols of a run of text, in order, and what each may join with the one after it into. */
+/* The symbols of a run of text: a list of places. Joined ones lie at the place of the first of them. */
 struct run {
-    size_t n;
-    int32_t symbol[BPE_BYTES_MAX];
-    uint32_t end[BPE_BYTES_MAX]; /* byte after it */
-    int32_t piece[BPE_BYTES_MAX];
-    float score[BPE_BYTES_MAX]; /* -INFINITY: not joined */
+    uint32_t n; /* places; symbol[n] is no symbol */
+    uint16_t next[BPE_BYTES_MAX + 1], last[BPE_BYTES_MAX + 1];
+    uint16_t start[BPE_BYTES_MAX + 1]; /* byte */
+    int32_t symbol[BPE_BYTES_MAX + 1];
+    int32_t piece[BPE_BYTES_MAX]; /* that a symbol and the next one join into, */
+    uint32_t rank[BPE_BYTES_MAX]; /* and its rank; NO_RANK: they do not, or there is none here any more */
 };
+
+static inline void set_join(const struct bpe *b, struct run *r, uint32_t i, int32_t piece)
+{
+    r->piece[i] = piece;
+    r->rank[i] = piece == STRANGER ? NO_RANK : b->ranks[piece];
+}
 
 static void split(const struct bpe *b, const uint8_t *text, size_t size, struct run *r)
 {
-    r->n = 0;
-    for (size_t i = 0; i < size;) {
+    uint32_t n = 0;
+    for (size_t i = 0; i < size; n++) {
         const struct defined *d = find_defined(b, text + i, size - i);
         uint32_t point = 0;
+        r->start[n] = (uint16_t)i;
+        r->next[n] = (uint16_t)(n + 1);
+        r->last[n] = (uint16_t)(n - 1);
         i += d != NULL ? d->size : utf8_take(text + i, size - i, &point);
-        r->symbol[r->n] = d != NULL ? d->id : character_place(b, point)->symbol;
-        r->end[r->n++] = (uint32_t)i;
+        r->symbol[n] = d != NULL       ? d->id
+                       : point < ASCII ? b->ascii[point]
+                                       : character_place(b, point)->symbol;
+    }
+    r->n = n;
+    r->start[n] = (uint16_t)size;
+    r->symbol[n] = STRANGER;
+    for (uint32_t i = 0; i < n; i++) {
+        bool ascii = n == size && i + 1 < n && (text[i] | text[i + 1]) < ASCII && b->n_defined == 0;
+        set_join(b, r, i,
+                 ascii ? b->ascii_joins[text[i]][text[i + 1]] : find_join(b, r->symbol[i], r->symbol[i + 1]));
     }
 }
 
-static void look_up(const struct bpe *b, struct run *r, size_t i)
+/* The symbol at place i and the next become one. */
+static void join(const struct bpe *b, struct run *r, uint32_t i)
 {
-    const struct join *j = find_join(b, r->symbol[i], r->symbol[i + 1]);
-    r->piece[i] = j->piece;
-    r->score[i] = j->score;
-}
-
-/* Symbol i and the next become one. */
-static void join(const struct bpe *b, struct run *r, size_t i)
-{
-    size_t after = r->n - i - 2;
+    uint32_t gone = r->next[i], next = r->next[gone];
     r->symbol[i] = r->piece[i];
-    r->end[i] = r->end[i + 1];
-    memmove(&r->symbol[i + 1], &r->symbol[i + 2], after * sizeof r->symbol[0]);
-    memmove(&r->end[i + 1], &r->end[i + 2], after * sizeof r->end[0]);
-    memmove(&r->piece[i + 1], &r->piece[i + 2], after * sizeof r->piece[0]);
-    memmove(&r->score[i + 1], &r->score[i + 2], after * sizeof r->score[0]);
-    r->n--;
+    r->rank[gone] = NO_RANK;
+    r->next[i] = (uint16_t)next;
+    r->last[next] = (uint16_t)i;
+    if (i > 0) /* both look-ups wait for memory at once */
+        __builtin_prefetch(&b->joins[join_place(b, join_key(r->symbol[r->last[i]], r->symbol[i]))]);
+    set_join(b, r, i, find_join(b, r->symbol[i], r->symbol[next]));
     if (i > 0)
-        look_up(b, r, i - 1);
-    if (i + 1 < r->n)
-        look_up(b, r, i);
+        set_join(b, r, r->last[i], find_join(b, r->symbol[r->last[i]], r->symbol[i]));
 }
 
 size_t bpe_encode(const struct bpe *b, const uint8_t *text, size_t size, int32_t *ids)
 {
     struct run r;
-    size_t n = 0, start = 0;
+    size_t n = 0;
     split(b, text, size, &r);
-    for (size_t i = 0; i + 1 < r.n; i++)
-        look_up(b, &r, i);
-    while (r.n > 1) {
-        size_t best = 0;
-        for (size_t i = 1; i + 1 < r.n; i++)
-            if (r.score[i] > r.score[best])
-                best = i;
-        if (r.score[best] == -INFINITY)
+    for (;;) {
+        uint64_t best = (uint64_t)NO_RANK << 32;
+        for (uint32_t i = 0; i < r.n; i++) {
+            uint64_t here = (uint64_t)r.rank[i] << 32 | i;
+            best = here < best ? here : best;
+        }
+        if (best >> 32 == NO_RANK)
             break;
-        join(b, &r, best);
+        join(b, &r, (uint32_t)best);
     }
-    for (size_t i = 0; i < r.n; start = r.end[i++]) {
+    for (uint32_t i = 0; i < r.n; i = r.next[i]) {
         if (r.symbol[i] != STRANGER && r.symbol[i] < b->n_pieces)
             ids[n++] = r.symbol[i];
         else
-            for (size_t k = start; k < r.end[i]; k++)
+            for (size_t k = r.start[i]; k < r.start[r.next[i]]; k++)
                 ids[n++] = b->bytes[text[k]];
     }
     return n;

@@ -19,6 +19,8 @@
  */
 #define BPE_BYTES_MAX 256
 
+#define BPE_PIECES_MAX 900000 /* of a model */
+
 struct bpe;
 
 /* bpe_new - of a model that fast.h takes.

@@ -99,6 +99,8 @@ static const char *check_pieces(const struct pieces *p, const struct sp *sp)
 {
     bool has_size[BPE_BYTES_MAX + 1] = {false};
     unsigned n_sizes = 0;
+    if (p->n > BPE_PIECES_MAX)
+        return "it has too many pieces";
     for (int32_t id = 0; id < p->n; id++) {
         const char *why = pieces_in_text(p, id) ? check_text(p, sp, id) : check_symbol(p, id);
         if (why != NULL)
@@ -207,9 +209,6 @@ void fast_count(const struct fast *f, struct fast_counts *ret)
 }
 
 /* ---- compared at load time ---- */
-
-#define CHECK_TEXTS 64
-#define CHECK_PIECES 24 /* in one of them */
 
 #define CHECK_TEXTS 64
 #define CHECK_PIECES 24 /* in one of them */
