@@ -5,14 +5,24 @@
 
 #include <assert.h>
 #include <endian.h>
+#include <stdalign.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 
-/* A part of up to 15 bytes with up to 4 ids is kept; two in a cache line. */
+/* A part of up to 15 bytes with up to 4 ids is kept in one of two places, which share a cache line: the one
+ * met last is in front, and the other goes when a new one comes. */
 #define KEY_BYTES 15
 #define SLOT_IDS 4
-#define SLOTS (1u << 17)
+#define LINES_SHIFT 48 /* of a hash, to one of 2^16 lines */
+#define LINES (1u << (64 - LINES_SHIFT))
+
+/* Rows of dashes, indentation and long names are kept in a table of their own, the last that was met at each
+ * place: otherwise the few of them would take most of the time, in code. */
+#define LONG_BYTES 126
+#define LONG_IDS 16
+#define LONG_SHIFT 51 /* of a hash, to one of 2^13 */
+#define LONGS (1u << (64 - LONG_SHIFT))
 
 /* Of text at a time: its starts and keys stay in the first level of the CPU's cache. */
 #define BLOCK_BYTES 4096
@@ -24,40 +34,55 @@
 
 static_assert(BLOCK_BYTES <= UINT16_MAX && BLOCK_BYTES > 2 * BPE_BYTES_MAX, "");
 
-/* Little endian: bytes 0..14 of the text, zeros after its end, and byte 15: its length, and in a slot 16
- * times how many ids.
- */
+/* Little endian: bytes 0..7 of a part; bytes 8..14, after a byte which in a slot has the number of ids. 0xff
+ * stands after its end, which no valid UTF-8 has; so a part that is too long, all 0xff, is never found. */
 struct key {
     uint64_t low, high;
 };
 
-#define KEY_SIZE_SHIFT 56
-#define KEY_IDS_SHIFT 60
-
 struct slot {
-    struct key key; /* size 0: an empty one */
+    struct key key; /* 0: an empty one */
     int32_t ids[SLOT_IDS];
 };
 
-struct cache {
-    struct slot *slots;
-    uint16_t starts[BLOCK_BYTES + 1];
-    uint8_t text[BLOCK_BYTES + 16]; /* the key of the last part is loaded from beyond its end */
+struct line {
+    alignas(64) struct slot slots[2];
 };
+
+struct long_part {
+    alignas(64) uint8_t size, n; /* size 0: an empty one */
+    uint8_t text[LONG_BYTES];
+    int32_t ids[LONG_IDS];
+};
+
+struct table {
+    struct line lines[LINES];
+    struct long_part longs[LONGS];
+};
+
+#define TABLE_BYTES ((sizeof(struct table) + HUGE_PAGE - 1) / HUGE_PAGE * HUGE_PAGE)
+
+struct cache {
+    struct table *table;
+    uint16_t starts[BLOCK_BYTES + CUT_SLACK];
+    uint8_t text[BLOCK_BYTES + CUT_SLACK];
+};
+
+static_assert(CUT_SLACK >= 16, "the key of the last part is loaded from beyond its end");
 
 struct cache *cache_new(void)
 {
     struct cache *c = calloc(1, sizeof *c);
     if (c == NULL)
         return NULL;
-    c->slots = aligned_alloc(HUGE_PAGE, SLOTS * sizeof *c->slots);
-    if (c->slots == NULL) {
+    c->table = aligned_alloc(HUGE_PAGE, TABLE_BYTES);
+    if (c->table == NULL) {
         free(c);
         return NULL;
     }
-    /* Slots are met in no order: with small pages most look-ups would wait for the page table as well. */
-    (void)madvise(c->slots, SLOTS * sizeof *c->slots, MADV_HUGEPAGE);
-    memset(c->slots, 0, SLOTS * sizeof *c->slots);
+    /* Places are met in no order: with small pages most look-ups would wait for the page table as well. */
+    (void)madvise(c->table, TABLE_BYTES, MADV_HUGEPAGE);
+    memset(c->table, 0, TABLE_BYTES);
     return c;
 }
 
@@ -65,83 +90,132 @@ void cache_free(struct cache *c)
 {
     if (c == NULL)
         return;
-    free(c->slots);
+    free(c->table);
     free(c);
 }
 
 size_t cache_memory(void)
 {
-    return sizeof(struct cache) + SLOTS * sizeof(struct slot);
+    return sizeof(struct cache) + TABLE_BYTES;
 }
 
-static struct key make_key(const uint8_t *text, size_t size)
+static inline struct key make_key(const uint8_t *text, size_t size)
 {
-    struct key k;
+    static const uint8_t pad[32] = {[16] = 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff,
+                                    0xff,        0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff};
+    struct key k, after;
     memcpy(&k, text, sizeof k);
-    k = (struct key){le64toh(k.low), le64toh(k.high)};
-    if (size < 8) {
-        k.low &= (1ull << 8 * size) - 1;
-        k.high = 0;
-    } else {
-        k.high &= (1ull << 8 * (size - 8)) - 1;
+    memcpy(&after, pad + 16 - (size <= KEY_BYTES ? size : 0), sizeof after);
+    return (struct key){le64toh(k.low | after.low), le64toh(k.high | after.high) << 8};
+}
+
+static inline struct line *line_of(const struct cache *c, struct key k)
+{
+    uint64_t hash = k.low * 0x9e3779b97f4a7c15u + k.high * 0xc2b2ae3d27d4eb4fu;
+    return &c->table->lines[hash >> LINES_SHIFT];
+}
+
+static inline struct line *line_beside(const struct cache *c, const struct line *l)
+{
+    return &c->table->lines[(size_t)(l - c->table->lines) ^ 1];
+}
+
+static inline bool is_of(const struct slot *s, struct key k)
+{
+    return ((s->key.low ^ k.low) | (s->key.high ^ k.high) >> 8) == 0;
+}
+
+static inline size_t take_ids(const struct slot *s, int32_t *ids)
+{
+    memcpy(ids, s->ids, sizeof s->ids);
+    return (uint8_t)s->key.high;
+}
+
+static uint64_t hash_of(const uint8_t *text, size_t size)
+{
+    uint64_t hash = size, word = 0;
+    size_t i = 0;
+    for (; size - i > sizeof word; i += sizeof word) {
+        memcpy(&word, text + i, sizeof word);
+        hash = (hash ^ word) * 0x9e3779b97f4a7c15u;
+        hash ^= hash >> 32;
     }
-    k.high |= (uint64_t)size << KEY_SIZE_SHIFT;
-    return k;
+    memcpy(&word, text + i, size - i);
+    return (hash ^ word) * 0xc2b2ae3d27d4eb4fu;
 }
 
-static struct slot *slot_of(const struct cache *c, struct key k)
+/* Ids of a part that is in no line, by its place among the long ones. */
+static size_t encode_long(struct cache *c, const struct bpe *b, const uint8_t *text, size_t size,
+                          int32_t *ids)
 {
-    uint64_t hash = (k.low ^ k.high * 0x9e3779b97f4a7c15u) * 0xc2b2ae3d27d4eb4fu;
-    return &c->slots[hash >> 32 & (SLOTS - 1)];
+    struct long_part *l = &c->table->longs[hash_of(text, size) >> LONG_SHIFT];
+    if (l->size == size && memcmp(l->text, text, size) == 0) {
+        memcpy(ids, l->ids, l->n * sizeof ids[0]);
+        return l->n;
+    }
+    size_t n = bpe_encode(b, text, size, ids);
+    if (size <= LONG_BYTES && n <= LONG_IDS && (size > KEY_BYTES || n > SLOT_IDS)) {
+        l->size = (uint8_t)size;
+        l->n = (uint8_t)n;
+        memcpy(l->text, text, size);
+        memcpy(l->ids, ids, n * sizeof ids[0]);
+    }
+    return n;
 }
 
-/* Does the slot hold this key? */
-static bool is_of(const struct slot *s, struct key k)
+/* Ids of a part that is not in front of its line; it is from now on. What was there goes behind, and what was
+ * there to the back of the line beside. */
+static __attribute__((noinline)) size_t encode_other(struct cache *c, const struct bpe *b, struct line *l,
+                                                     struct key k, const uint8_t *text, size_t size,
+                                                     int32_t *ids)
 {
-    return s->key.low == k.low && (s->key.high ^ k.high) << (64 - KEY_IDS_SHIFT) == 0;
+    struct slot behind = l->slots[1], found = behind, *beside = &line_beside(c, l)->slots[1];
+    size_t n;
+    if (size > KEY_BYTES)
+        return encode_long(c, b, text, size, ids);
+    if (is_of(&behind, k)) {
+        n = take_ids(&behind, ids);
+    } else {
+        if (is_of(beside, k)) {
+            found = *beside;
+            n = take_ids(&found, ids);
+        } else {
+            n = encode_long(c, b, text, size, ids);
+            if (n > SLOT_IDS)
+                return n;
+            found.key = (struct key){k.low, k.high | n};
+            memcpy(found.ids, ids, sizeof found.ids);
+        }
+        *beside = behind;
+    }
+    l->slots[1] = l->slots[0];
+    l->slots[0] = found;
+    return n;
 }
 
-static void keep(struct slot *s, struct key k, const int32_t *ids, size_t n)
-{
-    s->key = k;
-    s->key.high |= (uint64_t)n << KEY_IDS_SHIFT;
-    memcpy(s->ids, ids, n * sizeof ids[0]);
-}
-
-/* Ids of parts starts[0..n), which end where the next begins. */
-static int encode_parts(struct cache *c, const struct bpe *b, const uint16_t *starts, size_t n, int32_t **ids,
-                        size_t *cap, size_t *n_ids)
+/* Ids of parts starts[0..n), which end where the next begins. Returns how many; room for one a byte, and
+ * SLOT_IDS more. */
+static size_t encode_parts(struct cache *c, const struct bpe *b, const uint16_t *starts, size_t n,
+                           int32_t *ids)
 {
     struct key keys[BATCH];
-    struct slot *slots[BATCH];
+    struct line *lines[BATCH];
+    size_t made = 0;
     for (size_t i = 0; i < n; i++) {
-        size_t size = (size_t)(starts[i + 1] - starts[i]);
-        slots[i] = NULL;
-        if (size > KEY_BYTES)
-            continue;
-        keys[i] = make_key(c->text + starts[i], size);
-        slots[i] = slot_of(c, keys[i]);
-        __builtin_prefetch(slots[i]);
+        keys[i] = make_key(c->text + starts[i], (size_t)(starts[i + 1] - starts[i]));
+        lines[i] = line_of(c, keys[i]);
+        __builtin_prefetch(lines[i]);
     }
-    /* A hit stores all ids of its slot, whatever their number. */
-    if (array_grow(ids, cap, *n_ids + BATCH * SLOT_IDS) != 0)
-        return -ENOMEM;
     for (size_t i = 0; i < n; i++) {
-        struct slot *s = slots[i];
-        if (s != NULL && is_of(s, keys[i])) {
-            memcpy(*ids + *n_ids, s->ids, sizeof s->ids);
-            *n_ids += s->key.high >> KEY_IDS_SHIFT;
-            continue;
-        }
-        size_t size = (size_t)(starts[i + 1] - starts[i]);
-        if (array_grow(ids, cap, *n_ids + size + BATCH * SLOT_IDS) != 0)
-            return -ENOMEM;
-        size_t made = bpe_encode(b, c->text + starts[i], size, *ids + *n_ids);
-        if (s != NULL && made <= SLOT_IDS)
-            keep(s, keys[i], *ids + *n_ids, made);
-        *n_ids += made;
+        const struct slot *front = &lines[i]->slots[0];
+        /* All ids of the slot are stored, whatever their number. */
+        if (__builtin_expect(is_of(front, keys[i]), 1))
+            made += take_ids(front, ids + made);
+        else
+            made += encode_other(c, b, lines[i], keys[i], c->text + starts[i],
+                                 (size_t)(starts[i + 1] - starts[i]), ids + made);
     }
-    return 0;
+    return made;
 }
 
 static bool are_short(const uint16_t *starts, size_t n)
@@ -166,11 +240,10 @@ static int encode_block(struct cache *c, const struct cut *cut, const struct bpe
     if (!are_short(c->starts, (size_t)found))
         return 1;
     size_t n = last ? (size_t)found : (size_t)found - 1;
-    for (size_t i = 0; i < n; i += BATCH) {
-        int rc = encode_parts(c, b, c->starts + i, n - i < BATCH ? n - i : BATCH, ids, cap, n_ids);
-        if (rc != 0)
-            return rc;
-    }
+    if (array_grow(ids, cap, *n_ids + size + SLOT_IDS) != 0)
+        return -ENOMEM;
+    for (size_t i = 0; i < n; i += BATCH)
+        *n_ids += encode_parts(c, b, c->starts + i, n - i < BATCH ? n - i : BATCH, *ids + *n_ids);
     *ret_rest = c->starts[n];
     return 0;
 }

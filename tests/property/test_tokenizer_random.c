@@ -24,7 +24,7 @@ enum { TEXT_MAX = 16384, MODELS = 300, MODEL_STRINGS = 300, PIECES_MAX = 60 };
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
 static uint64_t strings = 100000;
 #else
-static uint64_t strings = 1000000;
+static uint64_t strings = 500000;
 #endif
 static uint64_t seed = 11;
 
