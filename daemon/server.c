@@ -167,6 +167,9 @@ static void log_corpora(const struct server *s, uint64_t start_ns)
         log_info("corpus '%s': %llu records in %u files, %.1f MB, format %s, index %s", conf->corpora[i].name,
                  (unsigned long long)corpus_records(c), corpus_files(c), (double)corpus_bytes(c) / 1e6,
                  corpus_format_names[corpus_format(c)], corpus_scanned(c) ? "made" : "found");
+        if (corpus_copied(c) > 0)
+            log_info("corpus '%s': %.1f MB of it decompressed, in %s/corpora/%s.spool", conf->corpora[i].name,
+                     (double)corpus_copied(c) / 1e6, conf->state_dir, conf->corpora[i].name);
         if (corpus_news(c, news, sizeof news))
             log_warn(
                 "corpus '%s': %s; it is served as it was, until a `skipalignctl reload` takes what is new",
@@ -200,7 +203,10 @@ static int recall(struct server *s, struct err *reterr)
     s->roster.file = conf_ref(s->conf);
     s->roster.running = conf_ref(s->conf);
     s->roster.state_dir = s->options->state_dir;
-    s->roster.stock = stock_new(s->conf->state_dir, s->conf->io);
+    s->roster.stock = stock_new(&(struct corpus_place){.state_dir = s->conf->state_dir,
+                                                       .io = s->conf->io,
+                                                       .spool = (uint64_t)s->conf->spool,
+                                                       .threads = (uint32_t)s->conf->workers});
     if (s->roster.stock == NULL)
         return err_sys(reterr, -ENOMEM, "starting");
     stock_set_tokenizers(s->roster.stock, s->conf->tokenizer_path, (uint32_t)s->conf->tokenizer_verify);

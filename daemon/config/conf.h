@@ -124,7 +124,7 @@ struct conf {
         refs;   /* not atomic_uint: the C++ shims read this header; conf_ref and conf_free alone touch it */
     char *path; /* of the file */
     char *state_dir;
-    int64_t workers, memory, record_max;
+    int64_t workers, memory, spool, record_max;
     enum io_kind io;
     enum tokenizer_path tokenizer_path;
     int64_t tokenizer_verify;                            /* one text in so many; 0: none */

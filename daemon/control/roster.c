@@ -208,20 +208,38 @@ static uint32_t versions_of(const struct roster *r, const char *corpus, uint64_t
     return n;
 }
 
+static int prune_corpus(const struct roster *r, const char *name)
+{
+    struct err e;
+    const uint32_t n = versions_of(r, name, NULL, 0);
+    uint64_t *keep = calloc((size_t)n + 1, sizeof keep[0]);
+    if (keep == NULL)
+        return -ENOMEM; /* the next time, then */
+    (void)versions_of(r, name, keep, n);
+    int rc = n == 0 && conf_find_corpus(r->running, name) == NULL
+                 ? corpus_drop_copies(r->running->state_dir, name, &e)
+                 : corpus_prune(r->running->state_dir, name, keep, n, &e);
+    if (rc != 0)
+        log_warn("corpus '%s': what is kept of its old versions stays: %s", name, e.text);
+    free(keep);
+    return 0;
+}
+
+/* One that is not configured any more. */
+static int prune_other(void *arg, const char *name)
+{
+    const struct roster *r = arg;
+    return conf_find_corpus(r->running, name) != NULL ? 0 : prune_corpus(r, name);
+}
+
 void roster_prune(struct roster *r)
 {
     struct err e;
-    for (uint32_t c = 0; c < r->running->n_corpora; c++) {
-        const char *name = r->running->corpora[c].name;
-        const uint32_t n = versions_of(r, name, NULL, 0);
-        uint64_t *keep = calloc((size_t)n + 1, sizeof keep[0]);
-        if (keep == NULL)
-            return; /* the next time, then */
-        (void)versions_of(r, name, keep, n);
-        if (corpus_prune(r->running->state_dir, name, keep, n, &e) != 0)
-            log_warn("corpus '%s': old versions of its index stay: %s", name, e.text);
-        free(keep);
-    }
+    for (uint32_t c = 0; c < r->running->n_corpora; c++)
+        if (prune_corpus(r, r->running->corpora[c].name) != 0)
+            return;
+    if (corpus_visit_spooled(r->running->state_dir, prune_other, r, &e) != 0)
+        log_warn("decompressed copies that nothing needs may stay: %s", e.text);
 }
 
 /* ---- files of a stream ---- */

@@ -145,6 +145,7 @@ static void put_corpora(struct ctl_writer *w, const struct roster *r)
         ctl_put_text(w, "format", corpus_format_names[corpus_format(c)]);
         ctl_put_uint(w, "records", corpus_records(c));
         ctl_put_uint(w, "bytes", corpus_bytes(c));
+        ctl_put_uint(w, "copied", corpus_copied(c));
         ctl_put_uint(w, "files", corpus_files(c));
         ctl_put_text(w, "first_file", corpus_path(c, 0));
         ctl_put_text(w, "news", corpus_news(c, news, sizeof news) ? news : NULL);

@@ -33,7 +33,7 @@ static ssize_t read_at(int fd, char *data, size_t size, uint64_t offset)
     return (ssize_t)got;
 }
 
-static int sample_hash(int fd, uint64_t size, uint64_t *ret)
+int catalog_hash(int fd, uint64_t size, uint64_t whole_hash, uint64_t *ret)
 {
     /* One buffer for all blocks: the one-shot hash needs no state of its own. */
     char buffer[sizeof size + (size_t)SAMPLES * SAMPLE_SIZE];
@@ -48,7 +48,7 @@ static int sample_hash(int fd, uint64_t size, uint64_t *ret)
             return (int)n;
         used += (size_t)n;
     }
-    *ret = XXH3_64bits(buffer, used);
+    *ret = XXH3_64bits_withSeed(buffer, used, whole_hash);
     return 0;
 }
 
@@ -57,14 +57,18 @@ static const struct {
     size_t size;
     const char *what;
 } refused[] = {
-    {"\x1f\x8b", 2, "compressed (gzip); decompress it first: gunzip"},
-    {"\x28\xb5\x2f\xfd", 4, "compressed (zstd); decompress it first: unzstd"},
-    {"BZh", 3, "compressed (bzip2); decompress it first: bunzip2"},
+    {"BZh", 3, "compressed (bzip2), which is not read; make it gzip or zstd: bunzip2 -c OLD | zstd -o NEW"},
     {"\xfd"
      "7zXZ",
-     5, "compressed (xz); decompress it first: unxz"},
+     5, "compressed (xz), which is not read; make it gzip or zstd: xz -dc OLD | zstd -o NEW"},
+    {"\x04\x22\x4d\x18", 4,
+     "compressed (lz4), which is not read; make it gzip or zstd: lz4 -dc OLD | zstd -o NEW"},
     {"PK\x03\x04", 4, "an archive (zip); unpack it first: unzip"},
-    {"PAR1", 4, "a Parquet file; convert it to JSONL first"},
+    {"PAR1", 4,
+     "a Parquet file; make it JSONL first, e.g. with pandas: read_parquet(OLD).to_json(NEW, "
+     "orient='records', "
+     "lines=True)"},
+    {"ARROW1", 6, "an Arrow file; make it JSONL first"},
     {"\xff\xfe", 2, "UTF-16 text; convert it first: iconv -f UTF-16 -t UTF-8"},
     {"\xfe\xff", 2, "UTF-16 text; convert it first: iconv -f UTF-16 -t UTF-8"},
 };
@@ -72,6 +76,21 @@ static const struct {
 static bool is_space(char c)
 {
     return c == ' ' || c == '\n' || c == '\r' || c == '\t';
+}
+
+/* "a.txt", "a.txt.gz" */
+static bool is_named_text(const struct catalog_file *f)
+{
+    static const char *const endings[] = {".gz", ".bgz", ".zst", ".zstd"};
+    size_t length = strlen(f->path);
+    for (size_t i = 0; f->compression != COMPRESSION_NONE && i < sizeof endings / sizeof endings[0]; i++) {
+        size_t n = strlen(endings[i]);
+        if (length > n && memcmp(f->path + length - n, endings[i], n) == 0) {
+            length -= n;
+            break;
+        }
+    }
+    return length > 4 && memcmp(f->path + length - 4, ".txt", 4) == 0;
 }
 
 /* How records stand in a file: by its first byte that is not white space, unless its lines are text. */
@@ -85,10 +104,11 @@ static int find_container(struct catalog_file *f, enum corpus_format format, str
         if ((size_t)n >= refused[i].size && memcmp(head, refused[i].magic, refused[i].size) == 0)
             return err_set(reterr, ERR_FORMAT, "%s: %s", f->path, refused[i].what);
     }
+    if (inflate_recognise(head, (size_t)n) != COMPRESSION_NONE)
+        return err_set(reterr, ERR_FORMAT, "%s: its content is compressed once more; decompress it once",
+                       f->path);
     f->start = n >= 3 && memcmp(head, "\xef\xbb\xbf", 3) == 0 ? 3 : 0;
-    size_t length = strlen(f->path);
-    bool text_name = length > 4 && strcmp(f->path + length - 4, ".txt") == 0;
-    if (text_name && (format == FORMAT_TEXT || format == FORMAT_AUTO)) {
+    if (is_named_text(f) && (format == FORMAT_TEXT || format == FORMAT_AUTO)) {
         f->container = CONTAINER_TEXT;
         return 0;
     }
@@ -126,40 +146,57 @@ static uint64_t stamp(const struct stat *st)
 /* File systems tell times in ticks of up to a second: what is written within the tick of the last change
  * would not show. So a file that had changed just before it was looked at is looked at again the next time.
  * looked: time() before the look. */
-static void remember(struct catalog_file *f, const struct stat *st, time_t looked)
+static void remember(atomic_uint_fast64_t *seen, const struct stat *st, time_t looked)
 {
     if (looked > st->st_ctim.tv_sec + 1)
-        atomic_store_explicit(&f->seen, stamp(st), memory_order_relaxed);
+        atomic_store_explicit(seen, stamp(st), memory_order_relaxed);
 }
 
-static int open_regular(struct catalog_file *f, struct stat *ret, struct err *reterr)
+/* *ret_fd: -1, or the caller's to close, after an error too. */
+static int open_regular(const char *path, int *ret_fd, struct stat *ret, struct err *reterr)
 {
     /* Not blocking: a FIFO among the files must be refused, not waited for. */
-    f->fd = open(f->path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-    if (f->fd < 0 && errno == EMFILE)
+    *ret_fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    if (*ret_fd < 0 && errno == EMFILE)
         return err_set(
             reterr, -EMFILE,
             "%s: too many open files: raise the limit (ulimit -n; systemd: LimitNOFILE=) or join small files",
-            f->path);
-    if (f->fd < 0)
-        return err_sys(reterr, -errno, "%s: open", f->path);
-    if (fstat(f->fd, ret) != 0)
-        return err_sys(reterr, -errno, "%s", f->path);
+            path);
+    if (*ret_fd < 0)
+        return err_sys(reterr, -errno, "%s: open", path);
+    if (fstat(*ret_fd, ret) != 0)
+        return err_sys(reterr, -errno, "%s", path);
     if (S_ISDIR(ret->st_mode))
-        return err_set(reterr, -EISDIR, "%s: is a directory; name the files in it, e.g. %s/*.jsonl", f->path,
-                       f->path);
+        return err_set(reterr, -EISDIR, "%s: is a directory; name the files in it, e.g. %s/*.jsonl", path,
+                       path);
     if (!S_ISREG(ret->st_mode))
-        return err_set(reterr, -EINVAL, "%s: is not a regular file", f->path);
+        return err_set(reterr, -EINVAL, "%s: is not a regular file", path);
     /* From here on a read may wait: io_uring of older kernels answers EAGAIN instead for a file that says
      * otherwise. */
-    return fcntl(f->fd, F_SETFL, 0) == 0 ? 0 : err_sys(reterr, -errno, "%s", f->path);
+    return fcntl(*ret_fd, F_SETFL, 0) == 0 ? 0 : err_sys(reterr, -errno, "%s", path);
+}
+
+static int recognise(struct catalog_file *f, struct err *reterr)
+{
+    char head[4];
+    ssize_t n = read_at(f->fd, head, sizeof head, 0);
+    if (n < 0)
+        return err_sys(reterr, (int)n, "%s: read", f->path);
+    f->compression = inflate_recognise(head, (size_t)n);
+    return 0;
+}
+
+static uint64_t packed_id(const struct catalog_file *f, uint64_t size, uint64_t hash)
+{
+    const uint64_t of_file[] = {size, f->mtime_ns, f->inode, hash};
+    return XXH3_64bits(of_file, sizeof of_file);
 }
 
 static int open_file(struct catalog_file *f, enum corpus_format format, struct err *reterr)
 {
     const time_t looked = time(NULL);
     struct stat st;
-    int rc = open_regular(f, &st, reterr);
+    int rc = open_regular(f->path, &f->fd, &st, reterr);
     if (rc != 0)
         return rc;
     if (st.st_size == 0)
@@ -167,14 +204,58 @@ static int open_file(struct catalog_file *f, enum corpus_format format, struct e
     f->size = (uint64_t)st.st_size;
     f->mtime_ns = mtime_ns(&st);
     f->inode = (uint64_t)st.st_ino;
-    rc = find_container(f, format, reterr);
+    rc = recognise(f, reterr);
+    const bool packed = f->compression != COMPRESSION_NONE;
+    if (rc == 0 && !packed)
+        rc = find_container(f, format, reterr);
     if (rc != 0)
         return rc;
-    rc = sample_hash(f->fd, f->size, &f->hash);
+    rc = catalog_hash(f->fd, f->size, 0, &f->hash);
     if (rc != 0)
         return err_sys(reterr, rc, "%s: read", f->path);
-    remember(f, &st, looked);
+    f->packed_id = packed ? packed_id(f, f->size, f->hash) : 0;
+    remember(packed ? &f->packed_seen : &f->seen, &st, looked);
     return 0;
+}
+
+bool catalog_is_changing(const struct catalog_file *f)
+{
+    struct stat st;
+    return fstat(f->fd, &st) != 0 || (uint64_t)st.st_size != f->size || mtime_ns(&st) != f->mtime_ns;
+}
+
+int catalog_use_copy(struct catalog_file *f, const char *path, uint64_t hash, uint64_t whole_hash,
+                     enum corpus_format format, struct err *reterr)
+{
+    const time_t looked = time(NULL);
+    struct stat st;
+    uint64_t found = 0;
+    int fd;
+    int rc = open_regular(path, &fd, &st, reterr);
+    char *copy = rc == 0 ? strdup(path) : NULL;
+    if (rc == 0 && copy == NULL)
+        rc = err_sys(reterr, -ENOMEM, "%s", path);
+    if (rc == 0 && (rc = catalog_hash(fd, (uint64_t)st.st_size, whole_hash, &found)) != 0)
+        (void)err_sys(reterr, rc, "%s: read", path);
+    if (rc == 0 && found != hash)
+        rc = err_set(reterr, ERR_CHANGED, "%s: is damaged; remove it, and it is made anew", path);
+    if (rc != 0) {
+        if (fd >= 0)
+            (void)close(fd);
+        free(copy);
+        return rc;
+    }
+    if (f->fd >= 0)
+        (void)close(f->fd);
+    f->fd = fd;
+    f->copy = copy;
+    f->size = (uint64_t)st.st_size;
+    f->hash = hash;
+    f->whole_hash = whole_hash;
+    remember(&f->seen, &st, looked);
+    if (f->size == 0)
+        return err_set(reterr, ERR_FORMAT, "%s: there is nothing in it; remove it from the corpus", f->path);
+    return find_container(f, format, reterr);
 }
 
 int catalog_open(const struct conf_corpus *conf, struct catalog *ret, struct err *reterr)
@@ -215,6 +296,7 @@ void catalog_close(struct catalog *c)
         if (c->files[i].fd >= 0)
             (void)close(c->files[i].fd);
         free(c->files[i].path);
+        free(c->files[i].copy);
     }
     free(c->files);
     *c = (struct catalog){0};
@@ -222,18 +304,19 @@ void catalog_close(struct catalog *c)
 
 /* ---- what became of the files ---- */
 
-/* Does the file behind fd still begin with what was indexed? */
+/* Does the content behind fd still begin with what was indexed? */
 static int compare(const struct catalog_file *f, int fd, const struct stat *st, const char *advice,
                    struct err *reterr)
 {
+    const char *path = f->copy != NULL ? f->copy : f->path;
     const unsigned long long was = f->size, now = (unsigned long long)st->st_size;
     uint64_t hash;
     if (now < was)
         return err_set(reterr, ERR_CHANGED, "%s: was %llu bytes when it was indexed and is %llu now; %s",
-                       f->path, was, now, advice);
-    int rc = sample_hash(fd, f->size, &hash);
+                       path, was, now, advice);
+    int rc = catalog_hash(fd, f->size, f->whole_hash, &hash);
     if (rc != 0)
-        return err_sys(reterr, rc, "%s: read", f->path);
+        return err_sys(reterr, rc, "%s: read", path);
     if (hash == f->hash)
         return 0;
     if (f->container == CONTAINER_ARRAY && now > was)
@@ -241,15 +324,15 @@ static int compare(const struct catalog_file *f, int fd, const struct stat *st, 
             reterr, ERR_CHANGED,
             "%s: a JSON array that grew from %llu to %llu bytes: its end was written over, so what "
             "was indexed is not there as it was (JSONL files may grow); %s",
-            f->path, was, now, advice);
-    return err_set(reterr, ERR_CHANGED, "%s: its content is not what was indexed; %s", f->path, advice);
+            path, was, now, advice);
+    return err_set(reterr, ERR_CHANGED, "%s: its content is not what was indexed; %s", path, advice);
 }
 
 static int reopen_file(struct catalog_file *f, enum corpus_format format, struct err *reterr)
 {
     const time_t looked = time(NULL);
     struct stat st;
-    int rc = open_regular(f, &st, reterr);
+    int rc = open_regular(f->path, &f->fd, &st, reterr);
     if (rc == -ENOENT || rc == -ENOTDIR)
         return err_set(reterr, ERR_CHANGED, "%s: is gone; put it back", f->path);
     if (rc == 0)
@@ -259,13 +342,15 @@ static int reopen_file(struct catalog_file *f, enum corpus_format format, struct
     if (rc != 0)
         return rc;
     f->inode = (uint64_t)st.st_ino;
-    remember(f, &st, looked);
+    remember(&f->seen, &st, looked);
     return 0;
 }
 
 int catalog_reopen(const struct conf_corpus *conf, struct catalog *ret, struct err *reterr)
 {
     for (uint32_t i = 0; i < ret->n_files; i++) {
+        if (ret->files[i].compression != COMPRESSION_NONE)
+            continue;
         int rc = reopen_file(&ret->files[i], conf->format, reterr);
         if (rc != 0)
             return rc;
@@ -286,36 +371,74 @@ int catalog_check(struct catalog *c, uint32_t file, uint64_t since_ns, struct er
         return err_sys(reterr, -errno, "%s", f->path);
     if (stamp(&st) != atomic_load_explicit(&f->seen, memory_order_relaxed)) {
         int rc =
-            compare(f, f->fd, &st, "put it back, or take in what it holds now: skipalignctl reload", reterr);
+            compare(f, f->fd, &st, "put it back, or take in what is there now: skipalignctl reload", reterr);
         if (rc != 0)
             return rc;
-        remember(f, &st, looked);
+        remember(&f->seen, &st, looked);
     }
     atomic_store_explicit(&f->checked_ns, looked_ns, memory_order_release);
     return 0;
 }
 
+/* Is what lies at path the content that was indexed? It may have grown. 0, or as compare. */
+static int look_at_content(const struct catalog_file *f, const char *path, struct stat *ret)
+{
+    int fd, rc = open_regular(path, &fd, ret, NULL);
+    if (rc == 0)
+        rc = compare(f, fd, ret, "", NULL);
+    if (fd >= 0)
+        (void)close(fd);
+    return rc;
+}
+
+/* The bytes of the compressed file that has this packed_id: 0; ERR_CHANGED: others. */
+static int look_at_packed(const struct catalog_file *f, uint64_t id)
+{
+    struct stat st;
+    uint64_t hash;
+    int fd, rc = open_regular(f->path, &fd, &st, NULL);
+    if (rc == 0)
+        rc = catalog_hash(fd, (uint64_t)st.st_size, 0, &hash);
+    if (rc == 0 && packed_id(f, (uint64_t)st.st_size, hash) != id)
+        rc = ERR_CHANGED;
+    if (fd >= 0)
+        (void)close(fd);
+    return rc;
+}
+
+bool catalog_is_packed(const struct catalog_file *f, uint64_t id)
+{
+    return look_at_packed(f, id) == 0;
+}
+
+bool catalog_lost(const struct catalog_file *f)
+{
+    struct stat st;
+    uint64_t size;
+    if (f->copy == NULL)
+        return catalog_look(f, &size) >= FATE_SHORTER;
+    if (stat(f->copy, &st) == 0 && stamp(&st) == atomic_load_explicit(&f->seen, memory_order_relaxed))
+        return false;
+    return look_at_content(f, f->copy, &st) != 0;
+}
+
 enum catalog_fate catalog_look(const struct catalog_file *f, uint64_t *ret_size)
 {
     struct stat st;
-    struct catalog_file now = {.path = f->path, .fd = -1};
+    const bool packed = f->copy != NULL;
     if (stat(f->path, &st) != 0)
         return errno == ENOENT || errno == ENOTDIR ? FATE_GONE : FATE_HIDDEN;
+    int rc = 0;
+    if (stamp(&st) != atomic_load_explicit(packed ? &f->packed_seen : &f->seen, memory_order_relaxed))
+        rc = packed ? look_at_packed(f, f->packed_id) : look_at_content(f, f->path, &st);
     *ret_size = (uint64_t)st.st_size;
-    if (stamp(&st) == atomic_load_explicit(&f->seen, memory_order_relaxed))
-        return *ret_size > f->size ? FATE_GREW : FATE_SAME;
-    int rc = open_regular(&now, &st, NULL);
-    if (rc == 0) {
-        *ret_size = (uint64_t)st.st_size;
-        rc = compare(f, now.fd, &st, "", NULL);
-    }
-    if (now.fd >= 0)
-        (void)close(now.fd);
+    if (rc == 0 && packed)
+        return catalog_lost(f) ? FATE_COPY : FATE_SAME;
     if (rc == 0)
         return *ret_size > f->size ? FATE_GREW : FATE_SAME;
     if (rc != ERR_CHANGED && S_ISREG(st.st_mode))
         return FATE_HIDDEN;
     if ((uint64_t)st.st_ino != f->inode)
         return FATE_REPLACED;
-    return *ret_size < f->size ? FATE_SHORTER : FATE_EDITED;
+    return !packed && *ret_size < f->size ? FATE_SHORTER : FATE_EDITED;
 }

@@ -1,9 +1,11 @@
 #include "corpus/corpus.h"
 
+#include "base/array.h"
 #include "base/clock.h"
 #include "corpus/catalog.h"
 #include "corpus/news.h"
 #include "corpus/record.h"
+#include "corpus/spool.h"
 #include "corpus/versions.h"
 
 #include <errno.h>
@@ -22,7 +24,7 @@ struct corpus {
     enum corpus_format format;
     struct catalog catalog;
     struct index index;
-    uint64_t bytes;
+    uint64_t bytes, copied;
     bool scanned;
     atomic_uint refs;
 };
@@ -103,6 +105,7 @@ static int finish_open(struct corpus *c, int rc, struct corpus **ret, struct err
 {
     for (uint32_t i = 0; i < c->catalog.n_files && rc == 0; i++) {
         c->bytes += c->catalog.files[i].size;
+        c->copied += c->catalog.files[i].copy != NULL ? c->catalog.files[i].size : 0;
         /* From now on records are read in shuffled order: reading ahead would only waste the disk's time. */
         (void)posix_fadvise(c->catalog.files[i].fd, 0, 0, POSIX_FADV_RANDOM);
     }
@@ -117,17 +120,31 @@ static int finish_open(struct corpus *c, int rc, struct corpus **ret, struct err
     return rc;
 }
 
-int corpus_open(const struct conf_corpus *conf, const char *state_dir, enum io_kind io,
-                int (*progress)(void *arg, uint64_t done, uint64_t all), void *arg, struct corpus **ret,
-                struct err *reterr)
+struct doing {
+    const struct corpus_progress *progress;
+    const char *what;
+};
+
+static int tell(void *arg, uint64_t done, uint64_t all)
 {
+    const struct doing *d = arg;
+    return d->progress->tell(d->progress->arg, d->what, done, all);
+}
+
+int corpus_open(const struct conf_corpus *conf, const struct corpus_place *place,
+                const struct corpus_progress *progress, struct corpus **ret, struct err *reterr)
+{
+    struct doing decompressing = {progress, "decompressing"}, indexing = {progress, "indexing"};
+    int (*const told)(void *, uint64_t, uint64_t) = progress != NULL && progress->tell != NULL ? tell : NULL;
     struct corpus *c = new_corpus(conf);
     if (c == NULL)
         return err_sys(reterr, -ENOMEM, "corpus '%s'", conf->name);
     int rc = catalog_open(conf, &c->catalog, reterr);
     if (rc == 0)
-        rc = versions_open_newest(state_dir, conf->name, &c->catalog, io, progress, arg, &c->index,
-                                  &c->scanned, reterr);
+        rc = spool_fill(&c->catalog, conf, place, told, &decompressing, reterr);
+    if (rc == 0)
+        rc = versions_open_newest(place->state_dir, conf->name, &c->catalog, place->io, told, &indexing,
+                                  &c->index, &c->scanned, reterr);
     return finish_open(c, rc, ret, reterr);
 }
 
@@ -142,6 +159,8 @@ int corpus_open_version(const struct conf_corpus *conf, const char *state_dir, u
         (void)err_sys(reterr, rc, "%u files", c->index.n_files);
     if (rc == 0)
         rc = catalog_reopen(conf, &c->catalog, reterr);
+    if (rc == 0)
+        rc = spool_reopen(&c->catalog, conf, state_dir, reterr);
     return finish_open(c, rc, ret, reterr);
 }
 
@@ -161,10 +180,50 @@ void corpus_close(struct corpus *c)
     free(c);
 }
 
+/* The contents of compressed files that indexes name. */
+struct contents {
+    uint64_t *list;
+    size_t n, cap;
+};
+
+static int add_contents(void *arg, const struct index *x)
+{
+    struct contents *c = arg;
+    struct catalog files;
+    int rc = index_catalog(x, &files);
+    if (rc != 0)
+        return rc;
+    rc = array_grow(&c->list, &c->cap, c->n + files.n_files);
+    for (uint32_t i = 0; i < files.n_files && rc == 0; i++)
+        if (files.files[i].compression != COMPRESSION_NONE)
+            c->list[c->n++] = files.files[i].hash;
+    catalog_close(&files);
+    return rc;
+}
+
 int corpus_prune(const char *state_dir, const char *name, const uint64_t *keep, uint32_t n,
                  struct err *reterr)
 {
+    struct contents contents = {.list = NULL};
     int rc = versions_prune(state_dir, name, keep, n, reterr);
+    const bool copies = rc == 0 && spool_exists(state_dir, name); /* else the indexes need not be read */
+    if (copies)
+        rc = versions_visit(state_dir, name, add_contents, &contents, reterr);
+    if (copies && rc == 0)
+        rc = spool_prune(state_dir, name, contents.list, contents.n, reterr);
+    free(contents.list);
+    return rc == 0 ? 0 : err_wrap(reterr, rc, "corpus '%s'", name);
+}
+
+int corpus_visit_spooled(const char *state_dir, int (*visit)(void *arg, const char *name), void *arg,
+                         struct err *reterr)
+{
+    return spool_visit(state_dir, visit, arg, reterr);
+}
+
+int corpus_drop_copies(const char *state_dir, const char *name, struct err *reterr)
+{
+    int rc = spool_prune(state_dir, name, NULL, 0, reterr);
     return rc == 0 ? 0 : err_wrap(reterr, rc, "corpus '%s'", name);
 }
 
@@ -197,6 +256,11 @@ const char *corpus_path(const struct corpus *c, uint32_t file)
 uint64_t corpus_bytes(const struct corpus *c)
 {
     return c->bytes;
+}
+
+uint64_t corpus_copied(const struct corpus *c)
+{
+    return c->copied;
 }
 
 bool corpus_scanned(const struct corpus *c)

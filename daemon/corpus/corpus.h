@@ -25,6 +25,21 @@
 
 struct corpus;
 
+/* Where a corpus keeps what it makes of its files, and what that may take. */
+struct corpus_place {
+    const char *state_dir;
+    enum io_kind io;  /* how files are scanned */
+    uint64_t spool;   /* bytes that decompressed copies may take, all corpora of state_dir together */
+    uint32_t threads; /* that decompress */
+};
+
+/* Told now and then, on the caller's thread, what is being done and how many bytes of all are done; a return
+ * other than 0 cancels (ERR_CANCELLED). Without a function nobody is told. */
+struct corpus_progress {
+    int (*tell)(void *arg, const char *doing, uint64_t done, uint64_t all); /* "decompressing", "indexing" */
+    void *arg;
+};
+
 struct corpus_extent {
     int fd;          /* open for reading; owned by the corpus */
     uint32_t file;   /* 0..corpus_files - 1 */
@@ -34,15 +49,15 @@ struct corpus_extent {
 };
 
 /* corpus_open
- * conf:     copied.   io: how to scan.   state_dir: holds corpora/NAME.index afterwards.
- * progress: called now and then, on the caller's thread, with bytes done of all; may be NULL; a return other
- *           than 0 cancels (ERR_CANCELLED).
- * Errors:   what, which file, what to do: no file matches, unreadable, a directory, empty, not JSON, a JSON
- *           array cut short, compressed, state_dir not writable, no space, format not recognised.
+ * conf:     copied.
+ * place:    state_dir holds corpora/NAME.index afterwards, and, where files are compressed (gzip or zstd,
+ * which their content tells, not their names), copies of their content in corpora/NAME.spool. progress: may
+ * be NULL. Errors:   what, which file, what to do: no file matches, unreadable, a directory, empty, not JSON,
+ * a JSON array cut short, damaged or too large where it is compressed, state_dir not writable, no space,
+ * format not recognised.
  */
-int corpus_open(const struct conf_corpus *conf, const char *state_dir, enum io_kind io,
-                int (*progress)(void *arg, uint64_t done, uint64_t all), void *arg, struct corpus **ret,
-                struct err *reterr);
+int corpus_open(const struct conf_corpus *conf, const struct corpus_place *place,
+                const struct corpus_progress *progress, struct corpus **ret, struct err *reterr);
 
 /* corpus_open_version - the records that had this fingerprint. Never scans: from an index that is there.
  * conf:     copied; says format and fields. The files are those that the index names, whatever the globs
@@ -56,18 +71,25 @@ int corpus_open_version(const struct conf_corpus *conf, const char *state_dir, u
 struct corpus *corpus_ref(struct corpus *c);
 void corpus_close(struct corpus *c); /* drops a reference; NULL is fine */
 
-/* corpus_prune - removes the kept indexes of corpus name but for these fingerprints; never the newest one.
- * Who has such a version open may go on. */
+/* corpus_prune - removes the kept indexes of corpus name but for these fingerprints, never the newest one,
+ * and the copies of what no index is left of. Who has such a version open may go on. */
 int corpus_prune(const char *state_dir, const char *name, const uint64_t *keep, uint32_t n,
                  struct err *reterr);
+
+/* corpus_visit_spooled - the names of all corpora of which state_dir holds copies, configured or not, as long
+ * as visit returns 0; corpus_drop_copies - of one that is needed no more. */
+int corpus_visit_spooled(const char *state_dir, int (*visit)(void *arg, const char *name), void *arg,
+                         struct err *reterr);
+int corpus_drop_copies(const char *state_dir, const char *name, struct err *reterr);
 
 const struct conf_corpus *corpus_conf(const struct corpus *c);
 enum corpus_format corpus_format(const struct corpus *c); /* never FORMAT_AUTO */
 uint64_t corpus_records(const struct corpus *c);          /* 1..2^32 - 1 */
 uint32_t corpus_files(const struct corpus *c);
 const char *corpus_path(const struct corpus *c, uint32_t file);
-uint64_t corpus_bytes(const struct corpus *c); /* of all files */
-bool corpus_scanned(const struct corpus *c);   /* the index was made by this corpus_open, not found */
+uint64_t corpus_bytes(const struct corpus *c);  /* of all files; decompressed, where they are not */
+uint64_t corpus_copied(const struct corpus *c); /* of these, in copies of compressed files */
+bool corpus_scanned(const struct corpus *c);    /* the index was made by this corpus_open, not found */
 
 /* corpus_fingerprint - changes when the records do: sizes, sampled hashes and record boundaries. */
 uint64_t corpus_fingerprint(const struct corpus *c);

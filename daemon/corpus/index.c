@@ -52,6 +52,12 @@ static uint64_t head_checksum(const char *head, size_t size)
     return XXH3_64bits_withSeed(head + sizeof h, size - sizeof h, XXH3_64bits(&h, sizeof h));
 }
 
+/* A file's container and compression: 8 bits each. */
+static uint32_t kind_of(const struct catalog_file *f)
+{
+    return (uint32_t)f->container | (uint32_t)f->compression << 8;
+}
+
 /* The hash goes on over the next offsets: BUFFER_OFFSETS of them, or the last, which may be none. */
 static uint64_t hash_offsets(uint64_t hash, const uint64_t *offsets, uint64_t n)
 {
@@ -71,7 +77,7 @@ static bool is_of_catalog(const struct index *x, const struct catalog *c)
         if (a->path_size != strlen(b->path) || memcmp(path, b->path, a->path_size) != 0)
             return false;
         if (a->size != b->size || a->mtime_ns != b->mtime_ns || a->inode != b->inode || a->hash != b->hash ||
-            a->start != b->start || a->container != (uint32_t)b->container)
+            a->start != b->start || a->kind != kind_of(b))
             return false;
         path += a->path_size;
     }
@@ -169,9 +175,12 @@ int index_catalog(const struct index *x, struct catalog *ret)
         const struct index_file *from = &x->files[c.n_files];
         struct catalog_file *f = &c.files[c.n_files];
         f->fd = -1;
-        f->container = (enum container)from->container;
+        f->container = (enum container)(from->kind & 0xff);
+        f->compression = (enum compression)(from->kind >> 8);
         f->size = from->size;
         f->hash = from->hash;
+        f->mtime_ns = from->mtime_ns;
+        f->inode = from->inode;
         f->path = strndup(path, from->path_size);
         if (f->path == NULL) {
             catalog_close(&c);
@@ -296,7 +305,7 @@ static int writer_init(struct writer *w, const struct catalog *c)
                                        .inode = f->inode,
                                        .hash = f->hash,
                                        .start = f->start,
-                                       .container = (uint32_t)f->container,
+                                       .kind = kind_of(f),
                                        .path_size = (uint32_t)strlen(f->path)};
         memcpy(paths, f->path, files[i].path_size);
         paths += files[i].path_size;

@@ -15,10 +15,11 @@
 #include <stdint.h>
 
 struct index_file {
-    uint64_t size, mtime_ns, inode, hash, start;
+    uint64_t size, mtime_ns, inode, hash, start; /* size, hash, start: of the content */
     uint64_t first_record;
     uint64_t content_end; /* where the last record ends */
-    uint32_t container, path_size;
+    uint32_t kind;        /* container and compression */
+    uint32_t path_size;
 };
 
 struct index {

@@ -20,7 +20,7 @@ struct words {
 static const char *const fates[FATE__COUNT] = {
     [FATE_SHORTER] = "became shorter", [FATE_EDITED] = "edited",
     [FATE_REPLACED] = "replaced",      [FATE_GONE] = "gone",
-    [FATE_HIDDEN] = "cannot be read",
+    [FATE_HIDDEN] = "cannot be read",  [FATE_COPY] = "its decompressed copy is lost",
 };
 
 static void tally_add(struct tally *t, const char *path)
@@ -97,9 +97,8 @@ bool news_tell(const struct catalog *c, const struct conf_corpus *conf, char *te
 
 bool news_lost(const struct catalog *c)
 {
-    uint64_t size;
     for (uint32_t i = 0; i < c->n_files; i++)
-        if (catalog_look(&c->files[i], &size) >= FATE_SHORTER)
+        if (catalog_lost(&c->files[i]))
             return true;
     return false;
 }

@@ -145,8 +145,10 @@ static bool is_wanted(uint64_t fingerprint, const uint64_t *keep, uint32_t n)
     return false;
 }
 
-int versions_prune(const char *state_dir, const char *name, const uint64_t *keep, uint32_t n,
-                   struct err *reterr)
+/* visit the kept ones, by name and fingerprint, as long as it returns 0, a negative errno otherwise. */
+static int visit_kept(const char *state_dir, const char *name,
+                      int (*visit)(void *arg, int folder_fd, const char *file, uint64_t fingerprint),
+                      void *arg, struct err *reterr)
 {
     char path[PATH_MAX];
     uint64_t fingerprint;
@@ -157,14 +159,69 @@ int versions_prune(const char *state_dir, const char *name, const uint64_t *keep
     if (folder == NULL)
         return errno == ENOENT ? 0 : err_sys(reterr, -errno, "%s", path);
     const struct dirent *e;
-    while ((errno = 0, e = readdir(folder)) != NULL) {
-        if (!is_kept(e->d_name, name, &fingerprint) || is_wanted(fingerprint, keep, n))
-            continue;
-        if (unlinkat(dirfd(folder), e->d_name, 0) != 0 && errno != ENOENT && rc == 0)
-            rc = err_sys(reterr, -errno, "%s%s: remove", path, e->d_name);
-    }
-    if (errno != 0 && rc == 0)
+    while (rc == 0 && (errno = 0, e = readdir(folder)) != NULL)
+        if (is_kept(e->d_name, name, &fingerprint) &&
+            (rc = visit(arg, dirfd(folder), e->d_name, fingerprint)) != 0)
+            (void)err_sys(reterr, rc, "%s%s", path, e->d_name);
+    if (rc == 0 && errno != 0)
         rc = err_sys(reterr, -errno, "%s", path);
     (void)closedir(folder);
     return rc;
+}
+
+struct pruning {
+    const uint64_t *keep;
+    uint32_t n;
+};
+
+static int prune_kept(void *arg, int folder_fd, const char *file, uint64_t fingerprint)
+{
+    const struct pruning *p = arg;
+    if (is_wanted(fingerprint, p->keep, p->n))
+        return 0;
+    return unlinkat(folder_fd, file, 0) == 0 || errno == ENOENT ? 0 : -errno;
+}
+
+int versions_prune(const char *state_dir, const char *name, const uint64_t *keep, uint32_t n,
+                   struct err *reterr)
+{
+    return visit_kept(state_dir, name, prune_kept, &(struct pruning){keep, n}, reterr);
+}
+
+struct visitor {
+    const char *state_dir;
+    int (*visit)(void *arg, const struct index *x);
+    void *arg;
+};
+
+static int visit_index(const struct visitor *v, const char *path)
+{
+    struct index x;
+    if (index_open(path, NULL, &x) != 1)
+        return 0;
+    int rc = v->visit(v->arg, &x);
+    index_close(&x);
+    return rc;
+}
+
+static int visit_kept_index(void *arg, int folder_fd, const char *file, uint64_t fingerprint)
+{
+    const struct visitor *v = arg;
+    char path[PATH_MAX];
+    (void)folder_fd, (void)fingerprint;
+    int rc = make_path(v->state_dir, file, "", path, NULL);
+    return rc == 0 ? visit_index(v, path) : rc;
+}
+
+int versions_visit(const char *state_dir, const char *name, int (*visit)(void *arg, const struct index *x),
+                   void *arg, struct err *reterr)
+{
+    struct visitor v = {state_dir, visit, arg};
+    char path[PATH_MAX];
+    int rc = make_path(state_dir, name, ".index", path, reterr);
+    if (rc != 0)
+        return rc;
+    if ((rc = visit_index(&v, path)) != 0)
+        return err_sys(reterr, rc, "%s", path);
+    return visit_kept(state_dir, name, visit_kept_index, &v, reterr);
 }

@@ -23,6 +23,11 @@ int versions_open_newest(const char *state_dir, const char *name, const struct c
 int versions_find(const char *state_dir, const char *name, uint64_t fingerprint, struct index *ret,
                   struct err *reterr);
 
+/* versions_visit - the newest index and all that are kept, as long as visit returns 0; damaged ones are
+ * passed over.   Errors: visit's, which is a negative errno; a folder that cannot be read. */
+int versions_visit(const char *state_dir, const char *name, int (*visit)(void *arg, const struct index *x),
+                   void *arg, struct err *reterr);
+
 /* versions_prune - see corpus_prune. */
 int versions_prune(const char *state_dir, const char *name, const uint64_t *keep, uint32_t n,
                    struct err *reterr);

@@ -31,7 +31,7 @@ struct stocked_tokenizer {
 
 struct stock {
     char *state_dir;
-    enum io_kind io;
+    struct corpus_place place;
     enum tokenizer_path tokenizer_path;
     uint32_t tokenizer_verify;
     pthread_mutex_t opening; /* two who want the same do not open it twice */
@@ -40,14 +40,15 @@ struct stock {
     STAILQ_HEAD(stocked_tokenizers, stocked_tokenizer) tokenizers;
 };
 
-struct stock *stock_new(const char *state_dir, enum io_kind io)
+struct stock *stock_new(const struct corpus_place *place)
 {
     struct stock *s = calloc(1, sizeof *s);
-    if (s == NULL || (s->state_dir = strdup(state_dir)) == NULL) {
+    if (s == NULL || (s->state_dir = strdup(place->state_dir)) == NULL) {
         free(s);
         return NULL;
     }
-    s->io = io;
+    s->place = *place;
+    s->place.state_dir = s->state_dir;
     s->tokenizer_verify = TOKENIZER_VERIFY;
     (void)pthread_mutex_init(&s->opening, NULL);
     (void)pthread_mutex_init(&s->lock, NULL);
@@ -142,15 +143,17 @@ static struct corpus *find_corpus(struct stock *s, const struct conf_corpus *con
     return found;
 }
 
-struct scan {
+struct opening {
     const struct stock_progress *progress;
-    char what[128];
+    const char *corpus;
 };
 
-static int tell_scan(void *arg, uint64_t done, uint64_t all)
+static int tell_opening(void *arg, const char *doing, uint64_t done, uint64_t all)
 {
-    const struct scan *scan = arg;
-    return scan->progress->tell(scan->progress->arg, scan->what, done, all);
+    const struct opening *o = arg;
+    char what[128];
+    (void)snprintf(what, sizeof what, "%s corpus '%s'", doing, o->corpus);
+    return o->progress->tell(o->progress->arg, what, done, all);
 }
 
 static bool cancelled(const struct stock_progress *p, const char *what)
@@ -161,15 +164,14 @@ static bool cancelled(const struct stock_progress *p, const char *what)
 static int open_corpus(struct stock *s, const struct conf_corpus *conf, const uint64_t *wanted,
                        const struct stock_progress *progress, struct corpus **ret, struct err *reterr)
 {
-    struct scan scan = {.progress = progress};
+    struct opening opening = {progress, conf->name};
     const bool told = progress != NULL && progress->tell != NULL;
-    (void)snprintf(scan.what, sizeof scan.what, "indexing corpus '%s'", conf->name);
     struct stocked_corpus *k = malloc(sizeof *k);
     if (k == NULL)
         return err_sys(reterr, -ENOMEM, "corpus '%s'", conf->name);
-    int rc = wanted != NULL
-                 ? corpus_open_version(conf, s->state_dir, *wanted, &k->corpus, reterr)
-                 : corpus_open(conf, s->state_dir, s->io, told ? tell_scan : NULL, &scan, &k->corpus, reterr);
+    const struct corpus_progress tell = {told ? tell_opening : NULL, &opening};
+    int rc = wanted != NULL ? corpus_open_version(conf, s->state_dir, *wanted, &k->corpus, reterr)
+                            : corpus_open(conf, &s->place, &tell, &k->corpus, reterr);
     if (rc != 0) {
         free(k);
         return rc;

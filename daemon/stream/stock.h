@@ -20,8 +20,8 @@
 
 struct stock;
 
-/* stock_new - NULL: no memory.   stock_free - NULL is fine; what recipes hold stays. */
-struct stock *stock_new(const char *state_dir, enum io_kind io);
+/* stock_new - place: copied.   NULL: no memory.   stock_free - NULL is fine; what recipes hold stays. */
+struct stock *stock_new(const struct corpus_place *place);
 /* stock_set_tokenizers - see tokenizer_set, for all that are loaded from now on. */
 void stock_set_tokenizers(struct stock *s, enum tokenizer_path path, uint32_t verify);
 void stock_free(struct stock *s);

@@ -68,7 +68,11 @@ struct corpus *bench_corpus(const struct conf *conf)
 {
     struct corpus *c;
     struct err err;
-    if (corpus_open(&conf->corpora[0], conf->state_dir, conf->io, NULL, NULL, &c, &err) != 0)
+    const struct corpus_place place = {.state_dir = conf->state_dir,
+                                       .io = conf->io,
+                                       .spool = (uint64_t)conf->spool,
+                                       .threads = (uint32_t)conf->workers};
+    if (corpus_open(&conf->corpora[0], &place, NULL, &c, &err) != 0)
         bench_fail("%s", err.text);
     return c;
 }

@@ -154,8 +154,8 @@ class Corpora(Case):
             self.file("blank.jsonl", "\n\n \n"): ["blank.jsonl"],
             self.file("cut.json", "[" + GOOD + ",\n" + GOOD): ["cut.json"],
             self.file("cut2.json", "[" + GOOD + ",\n" + GOOD[:20]): ["cut2.json"],
-            self.file("packed.jsonl.gz", b"\x1f\x8b\x08\0\0\0\0"): ["packed.jsonl.gz", "compressed"],
-            self.file("packed.jsonl.zst", b"\x28\xb5\x2f\xfd\0\0\0"): ["packed.jsonl.zst", "compressed"],
+            self.file("packed.jsonl.gz", b"\x1f\x8b\x08\0\0\0\0"): ["packed.jsonl.gz", "gzip", "cut short"],
+            self.file("packed.jsonl.zst", b"\x28\xb5\x2f\xfd\0\0\0"): ["packed.jsonl.zst", "zstd"],
             self.file("other.jsonl", '{"a": 1}\n' * 3): ["other.jsonl", "format"],
         }.items():
             with self.subTest(path.name):

@@ -119,7 +119,8 @@ static struct world *start(const struct history *h, uint32_t n, const char *stat
         w->path[c] = w->paths[c];
         w->corpora_conf[c] = (struct conf_corpus){
             .name = names[c], .paths = &w->path[c], .n_paths = 1, .format = FORMAT_MESSAGES};
-        rc = corpus_open(&w->corpora_conf[c], w->state, IO_PREAD, NULL, NULL, &w->corpora[c], &e);
+        rc = corpus_open(&w->corpora_conf[c], &(struct corpus_place){.state_dir = w->state, .io = IO_PREAD},
+                         NULL, &w->corpora[c], &e);
     }
     if (rc == 0)
         rc = tokenizer_load(model, NULL, 0, &w->tokenizer, &e);

@@ -104,7 +104,8 @@ void rig_start(struct rig *r)
     enum io_kind io;
     int rc = file_make_dir(r->state, &e);
     if (rc == 0)
-        rc = corpus_open(&r->corpus_conf, r->state, r->io, NULL, NULL, &r->corpus, &e);
+        rc = corpus_open(&r->corpus_conf, &(struct corpus_place){.state_dir = r->state, .io = r->io}, NULL,
+                         &r->corpus, &e);
     if (rc == 0)
         rc = tokenizer_load(model, NULL, 0, &r->tokenizer, &e);
     if (rc == 0)

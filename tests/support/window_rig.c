@@ -41,7 +41,8 @@ void window_rig_open(struct window_rig *r, struct folder *f, enum corpus_format 
                             .n_corpora = 1,
                             .streams = &r->stream,
                             .n_streams = 1};
-    if (corpus_open(&r->corpus_conf, f->path, IO_PREAD, NULL, NULL, &r->corpus, &e) != 0 ||
+    if (corpus_open(&r->corpus_conf, &(struct corpus_place){.state_dir = f->path, .io = IO_PREAD}, NULL,
+                    &r->corpus, &e) != 0 ||
         tokenizer_load(model, NULL, 0, &r->tokenizer, &e) != 0)
         fail_msg("%s", e.text);
     assert_non_null(r->kitchen = kitchen_new());

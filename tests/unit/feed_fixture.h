@@ -76,7 +76,8 @@ static inline int fixture_new(void **state)
     (void)snprintf(path, sizeof path, "%s",
                    folder_write_text(x->folder, "one.jsonl", "{\"text\": \"a\"}\n{\"text\": \"b\"}\n"));
     static const struct conf_corpus conf = {.name = name, .paths = paths, .n_paths = 1};
-    if (corpus_open(&conf, x->folder->path, IO_PREAD, NULL, NULL, &x->corpus, &err) != 0)
+    if (corpus_open(&conf, &(struct corpus_place){.state_dir = x->folder->path, .io = IO_PREAD}, NULL,
+                    &x->corpus, &err) != 0)
         fail_msg("%s", err.text);
     x->corpora[0] = x->corpora[1] = x->corpus;
     x->shares[0] = (struct conf_share){(char *)"one", 1.0};

@@ -226,7 +226,7 @@ static void test_each_error_names_its_key(void **state)
         {"cht.seq_len = 8", "cht.seq_len: no such key or stream; did you mean \"chat\"?\n"},
         {"worker = 8", "worker: no such key or stream; did you mean \"workers\"?\n"},
         {"zzzzzzzz = 8",
-         "zzzzzzzz: no such key or stream; there are state_dir, workers, memory, record_max, io, tokenizer, "
+         "zzzzzzzz: no such key or stream; there are state_dir, workers, memory, spool, record_max, io, tokenizer, "
          "feed, control, corpora, templates, streams, chat, plain\n"},
         {"chat.positions.max_positon = 8",
          "chat.positions.max_positon: no such key; did you mean \"max_position\"?\n"},

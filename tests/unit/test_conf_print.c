@@ -87,6 +87,7 @@ static void test_the_text_is_one_for_people(void **state)
     assert_string_equal(text, "state_dir: \"/var/lib/skipalign\"\n"
                               "workers: 3\n"
                               "memory: 192MiB\n"
+                              "spool: 100GiB\n"
                               "record_max: 16MiB\n"
                               "io: auto\n"
                               "tokenizer: {path: auto, verify: 4096}\n"

@@ -232,6 +232,7 @@ static void test_visit_shows_every_value_under_its_name(void **state)
     assert_string_equal(seen.text, "state_dir=/var/lib/skipalign\n"
                                    "workers=2\n"
                                    "memory=1025MiB\n"
+                                   "spool=100GiB\n"
                                    "record_max=16MiB\n"
                                    "io=auto\n"
                                    "tokenizer.path=auto\n"

@@ -33,7 +33,7 @@ static int open_as(struct folder *f, const char *glob, enum corpus_format format
     const struct conf_corpus conf = {.name = (char *)"tulu", .paths = paths, .n_paths = 1, .format = format};
     (void)snprintf(pattern, sizeof pattern, "%s", folder_path(f, glob));
     (void)snprintf(state_dir, sizeof state_dir, "%s", folder_path(f, "state"));
-    return corpus_open(&conf, state_dir, io, NULL, NULL, ret, reterr);
+    return corpus_open(&conf, &(struct corpus_place){.state_dir = state_dir, .io = io}, NULL, ret, reterr);
 }
 
 static struct corpus *must_open(struct folder *f, const char *glob)
@@ -109,7 +109,7 @@ static void test_globs_overlap(void **state)
     const struct conf_corpus conf = {.name = (char *)"c", .paths = paths, .n_paths = 3};
     struct corpus *c;
     struct err err;
-    assert_int_equal(corpus_open(&conf, state_dir, IO_AUTO, NULL, NULL, &c, &err), 0);
+    assert_int_equal(corpus_open(&conf, &(struct corpus_place){.state_dir = state_dir}, NULL, &c, &err), 0);
     assert_string_equal(corpus_conf(c)->name, "c");
     assert_int_equal(corpus_conf(c)->n_paths, 3);
     assert_int_equal(corpus_files(c), 2);
@@ -187,8 +187,8 @@ static void test_wrong_files(void **state)
     check_refused(f, "empty.jsonl", ERR_FORMAT, "empty.jsonl: is empty");
     check_refused(f, "folder", -EISDIR, "folder/*.jsonl");
     check_refused(f, "fifo", -EINVAL, "fifo: is not a regular file");
-    check_refused(f, "gz.jsonl", ERR_FORMAT, "gz.jsonl: compressed (gzip); decompress it first");
-    check_refused(f, "zst.jsonl", ERR_FORMAT, "zst.jsonl: compressed (zstd); decompress it first");
+    check_refused(f, "gz.jsonl", ERR_LIMIT, "gz.jsonl: is compressed, and spool is 0");
+    check_refused(f, "zst.jsonl", ERR_LIMIT, "zst.jsonl: is compressed, and spool is 0");
     check_refused(f, "utf16.jsonl", ERR_FORMAT, "iconv");
     check_refused(f, "fields.jsonl", ERR_FORMAT, "fields.jsonl: format not recognised");
     check_refused(f, "cut.json", ERR_FORMAT, "cut.json: the JSON array is cut short");
@@ -378,7 +378,10 @@ static void test_real_corpora(void **state)
         for (size_t k = 0; k < 2; k++) {
             struct corpus *c = NULL;
             struct err err;
-            if (corpus_open(&conf, ((struct folder *)*state)->path, kinds[k], NULL, NULL, &c, &err) != 0)
+            if (corpus_open(
+                    &conf,
+                    &(struct corpus_place){.state_dir = ((struct folder *)*state)->path, .io = kinds[k]},
+                    NULL, &c, &err) != 0)
                 fail_msg("%s", err.text);
             assert_true(corpus_scanned(c));
             assert_int_equal(corpus_format(c), cases[i].format);

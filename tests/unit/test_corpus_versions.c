@@ -26,6 +26,7 @@ struct setting {
     char pattern[128], state_dir[128];
     char *paths[1];
     struct conf_corpus conf;
+    struct corpus_place place;
 };
 
 static void setting_init(struct setting *s, struct folder *f)
@@ -33,6 +34,7 @@ static void setting_init(struct setting *s, struct folder *f)
     (void)snprintf(s->pattern, sizeof s->pattern, "%s/*.[jt]*", f->path);
     (void)snprintf(s->state_dir, sizeof s->state_dir, "%s/state", f->path);
     s->paths[0] = s->pattern;
+    s->place = (struct corpus_place){.state_dir = s->state_dir, .io = IO_PREAD};
     s->conf = (struct conf_corpus){.name = (char *)"tulu", .paths = s->paths, .n_paths = 1};
 }
 
@@ -42,7 +44,7 @@ static struct corpus *open_newest(struct folder *f)
     struct corpus *c = NULL;
     struct err err;
     setting_init(&s, f);
-    if (corpus_open(&s.conf, s.state_dir, IO_PREAD, NULL, NULL, &c, &err) != 0)
+    if (corpus_open(&s.conf, &s.place, NULL, &c, &err) != 0)
         fail_msg("%s", err.text);
     return c;
 }
@@ -260,9 +262,9 @@ static void test_damage(void **state)
     assert_false(is_kept(f, second));
 }
 
-static int cancel(void *arg, uint64_t done, uint64_t all)
+static int cancel(void *arg, const char *doing, uint64_t done, uint64_t all)
 {
-    (void)arg, (void)done, (void)all;
+    (void)arg, (void)doing, (void)done, (void)all;
     return 1;
 }
 
@@ -277,9 +279,10 @@ static void test_failure_changes_nothing(void **state)
     (void)folder_write_text(f, "a.jsonl", A);
     uint64_t first = newest(f);
     (void)folder_write_text(f, "b.json", "[{\"text\":\"a\"},");
-    assert_int_equal(corpus_open(&s.conf, s.state_dir, IO_PREAD, NULL, NULL, &c, &err), ERR_FORMAT);
+    assert_int_equal(corpus_open(&s.conf, &s.place, NULL, &c, &err), ERR_FORMAT);
     (void)folder_write_text(f, "b.json", "[{\"text\":\"b\"}]");
-    assert_int_equal(corpus_open(&s.conf, s.state_dir, IO_PREAD, cancel, NULL, &c, &err), ERR_CANCELLED);
+    assert_int_equal(corpus_open(&s.conf, &s.place, &(struct corpus_progress){.tell = cancel}, &c, &err),
+                     ERR_CANCELLED);
     assert_false(is_kept(f, first));
     assert_int_equal(access(folder_path(f, "state/corpora/tulu.index.new"), F_OK), -1);
     check_version(f, first, A);
@@ -454,7 +457,7 @@ static void test_configuration_is_copied(void **state)
     char *name = strdup("tulu"), *field = strdup("words");
     s.conf.name = name;
     s.conf.fields[FIELD_TEXT] = field;
-    assert_int_equal(corpus_open(&s.conf, s.state_dir, IO_PREAD, NULL, NULL, &c, &err), 0);
+    assert_int_equal(corpus_open(&s.conf, &s.place, NULL, &c, &err), 0);
     memset(&gone, 'x', sizeof gone);
     s = gone;
     free(name);

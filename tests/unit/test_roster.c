@@ -49,7 +49,8 @@ static int setup(void **state)
     b->folder = folder;
     b->roster.file = parse(b, yaml);
     b->roster.running = conf_ref(b->roster.file);
-    b->roster.stock = stock_new(b->roster.file->state_dir, IO_PREAD);
+    b->roster.stock =
+        stock_new(&(struct corpus_place){.state_dir = b->roster.file->state_dir, .io = IO_PREAD});
     assert_non_null(b->roster.stock);
     int rc = roster_add(&b->roster, "s", &b->stream, &e);
     if (rc == 0)

@@ -66,7 +66,7 @@ static int setup(void **state)
     (void)strcpy(b->state, folder_path(b->folder, "state"));
     if (conf_parse(folder_path(b->folder, "c.yaml"), yaml, strlen(yaml), &b->conf, &errors) != 0)
         fail_msg("%s", errors.text);
-    b->stock = stock_new(b->state, IO_PREAD);
+    b->stock = stock_new(&(struct corpus_place){.state_dir = b->state, .io = IO_PREAD});
     assert_non_null(b->stock);
     *state = b;
     return 0;
@@ -96,7 +96,7 @@ static struct recipe *recipe(struct bench *b, unsigned stream, enum stock_choice
 static void restart(struct bench *b)
 {
     stock_free(b->stock);
-    b->stock = stock_new(b->state, IO_PREAD);
+    b->stock = stock_new(&(struct corpus_place){.state_dir = b->state, .io = IO_PREAD});
     assert_non_null(b->stock);
 }
 

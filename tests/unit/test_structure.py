@@ -29,6 +29,8 @@ SERVER = {"control", "feed", "service", "stream", "position", "text", "corpus", 
 CORNERS = {
     r"liburing\.h": r"daemon/corpus/io_uring\.c",
     r"simdjson.*": r"daemon/corpus/record\.cc",
+    r"zlib\.h": r"daemon/corpus/inflate_gzip\.c",
+    r"zstd(_errors)?\.h": r"daemon/corpus/inflate_zstd\.c",
     r"sentencepiece.*": r"daemon/text/tokenizer_sp\.cc",
     r"sodium\.h": r"daemon/text/tokenizer\w*\.\w+",
     r"yaml\.h": r"daemon/config/\w+\.[ch]",
