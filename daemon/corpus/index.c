@@ -349,7 +349,7 @@ int index_build(const char *path, const struct catalog *c, enum io_kind io,
         rc = err_sys(reterr, -errno, "%s: create (the index of a corpus is kept in state_dir)", path);
         goto out_free;
     }
-    rc = scan_files(c, io,
+    rc = scan_files(c, io, NULL,
                     &(struct scan_sink){.records = on_records,
                                         .file_end = on_file_end,
                                         .progress = progress,

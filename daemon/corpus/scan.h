@@ -1,9 +1,9 @@
 /* scan - one pass over the files of a catalog that finds where each record starts.
  *
- * A file is read in stripes, by io_uring where it is allowed; threads read stripes and look for line ends
- * side by side, and take turns, in the order of the stripes, to say what they found. A JSON array is followed
- * in those turns, by a small state machine over strings, escapes and depth; no part of it is ever held beyond
- * the stripe. Memory is fixed: a stripe a thread, and where records start in it.
+ * A file is read in stripes, by io_uring where it is allowed. Threads read stripes and look for line ends
+ * side by side; one of them at a time tells what was found, in the order of the stripes. There it is, too,
+ * that a JSON array is followed (elements.h). Memory is fixed: a few stripes a thread, and where records
+ * start in them.
  */
 #ifndef SKIPALIGN_CORPUS_SCAN_H
 #define SKIPALIGN_CORPUS_SCAN_H
@@ -21,10 +21,18 @@ struct scan_sink {
     void *arg, *progress_arg;
 };
 
-/* scan_files
+/* How, which changes nothing of what is found. */
+struct scan_shape {
+    uint32_t threads;     /* 1..SCAN_THREADS_MAX */
+    uint32_t stripe_size; /* bytes, at least 1 */
+};
+#define SCAN_THREADS_MAX 4u /* more only wait for memory */
+
+/* scan_files - shape: NULL: what suits the processors and the files.
  * Errors: the sink's; -errno of a read, with the file and offset; ERR_FORMAT for an array that is cut short
  * or ends before the file does; ERR_CANCELLED if progress says so; ERR_CHANGED if a file shrinks meanwhile.
  */
-int scan_files(const struct catalog *c, enum io_kind io, const struct scan_sink *sink, struct err *reterr);
+int scan_files(const struct catalog *c, enum io_kind io, const struct scan_shape *shape,
+               const struct scan_sink *sink, struct err *reterr);
 
 #endif

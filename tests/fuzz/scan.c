@@ -1,19 +1,21 @@
-/* Where records start in a file: what the scan finds, with its stripes and threads, is what a simple reader
- * of one byte at a time finds.
+/* Where records start in a file: what the scan finds, in stripes of any size, with any number of threads, is
+ * what a simple reader of one byte at a time finds.
  *
- * The first byte of the input says whether the file is lines of text, and whether white space before the rest
- * moves it over the border of the scan's first stripe, at the second byte.
+ * The first byte of the input says whether the file is lines of text, whether white space before the rest
+ * moves it over the border of the scan's first stripe, at the second byte, and how many threads read stripes
+ * of how many bytes when it is scanned once more.
  */
 #include "fuzz/support/fuzz.h"
 #include "fuzz/support/scratch.h"
 
 #include "corpus/catalog.h"
 #include "corpus/index.h"
+#include "corpus/scan.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-#define STRIPE (256u << 10) /* scan.c's */
+#define STRIPE (128u << 10) /* scan.c's */
 #define ROOM (1u << 16)
 
 struct expected {
@@ -77,7 +79,35 @@ static void find_elements(const char *data, size_t size, size_t from, struct exp
     }
 }
 
-static void check(const struct catalog *c, const char *data, size_t size)
+static int hear_records(void *arg, uint64_t base, const uint32_t *starts, uint32_t n, struct err *reterr)
+{
+    (void)reterr;
+    struct expected *e = arg;
+    for (uint32_t i = 0; i < n; i++, e->n++)
+        CHECK(e->n < ROOM && e->starts[e->n] == base + starts[i]);
+    return 0;
+}
+
+static int hear_end(void *arg, uint32_t file, uint64_t content_end, struct err *reterr)
+{
+    (void)reterr;
+    CHECK(file == 0 && content_end == ((struct expected *)arg)->end);
+    return 0;
+}
+
+/* The same in another shape. */
+static void check_shape(const struct catalog *c, const struct scan_shape *shape, struct expected *e)
+{
+    const struct scan_sink sink = {.records = hear_records, .file_end = hear_end, .arg = e};
+    const uint64_t n = e->n;
+    struct err err;
+    e->n = 0;
+    int rc = scan_files(c, IO_PREAD, shape, &sink, &err);
+    CHECK((rc == 0) == e->whole && (rc != 0 || e->n == n));
+    e->n = n;
+}
+
+static void check(const struct catalog *c, const struct scan_shape *shape, const char *data, size_t size)
 {
     static struct expected e;
     struct index x;
@@ -85,6 +115,7 @@ static void check(const struct catalog *c, const char *data, size_t size)
     const struct catalog_file *f = &c->files[0];
     memset(&e, 0, sizeof e);
     (f->container == CONTAINER_ARRAY ? find_elements : find_lines)(data, size, f->start, &e);
+    check_shape(c, shape, &e);
     int rc = index_build(scratch_path("index"), c, IO_PREAD, NULL, NULL, &x, &err);
     CHECK((rc == 0) == (e.whole && e.n > 0));
     if (rc != 0) {
@@ -114,7 +145,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     CHECK(path != NULL);
     const struct conf_corpus conf = {.paths = &path, .n_paths = 1};
     if (catalog_open(&conf, &c, NULL) == 0) {
-        check(&c, file, before + n);
+        const struct scan_shape shape = {1 + (data[0] >> 2) % SCAN_THREADS_MAX,
+                                         before > 0 ? STRIPE : 1 + data[0] / 16u};
+        check(&c, &shape, file, before + n);
         catalog_close(&c);
     }
     free(path);
