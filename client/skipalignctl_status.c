@@ -90,6 +90,11 @@ static void show_corpora(const struct paper *p, struct token_cursor result)
     table_print(&t, p, "");
     for (uint64_t n = ctl_get_list(result, "corpora", &list); n > 0; n--) {
         const struct token_cursor c = ctl_take(&list);
+        if (ctl_get_uint(c, "duplicates") > 0) {
+            paper_put(p, STYLE_PLAIN, "%s: %s records are duplicates of others and left out", text(c, "name"),
+                      paper_count(ctl_get_uint(c, "duplicates")));
+            paper_end(p);
+        }
         if (ctl_is_nil(ctl_get(c, "news")))
             continue;
         paper_put(p, STYLE_JUMP, "%s: %s", text(c, "name"), text(c, "news"));

@@ -26,6 +26,7 @@ const char *const pos_strategy_names[POS__COUNT] = {
 };
 const char *const pos_sampler_names[SAMPLER__COUNT] = {"sorted", "sequential", "even", "pinned"};
 const char *const overlong_names[OVERLONG__COUNT] = {"truncate", "drop", "split"};
+const char *const duplicates_names[DUPLICATES__COUNT] = {"keep", "drop"};
 const char *const train_on_names[TRAIN__COUNT] = {"all", "last"};
 const char *const last_step_names[LAST__COUNT] = {"drop", "pad"};
 
@@ -102,7 +103,7 @@ void conf_free(struct conf *c)
 
 int conf_corpus_copy(const struct conf_corpus *from, struct conf_corpus *ret)
 {
-    struct conf_corpus c = {.format = from->format};
+    struct conf_corpus c = {.format = from->format, .duplicates = from->duplicates};
     bool whole =
         (c.name = strdup(from->name)) != NULL && (c.paths = calloc(from->n_paths, sizeof *c.paths)) != NULL;
     for (uint32_t i = 0; whole && i < from->n_paths; i++, c.n_paths++)

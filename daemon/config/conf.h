@@ -60,11 +60,14 @@ enum tokenizer_path { TOKENIZER_AUTO, TOKENIZER_LIBRARY, TOKENIZER_PATH__COUNT }
 enum train_on { TRAIN_ALL, TRAIN_LAST, TRAIN__COUNT };
 enum last_step { LAST_DROP, LAST_PAD, LAST__COUNT };
 
+enum conf_duplicates { DUPLICATES_KEEP, DUPLICATES_DROP, DUPLICATES__COUNT };
+
 struct conf_corpus {
     char *name;
     char **paths; /* globs as written, relative ones already joined to the configuration file's folder */
     uint32_t n_paths;
     enum corpus_format format;
+    enum conf_duplicates duplicates;
     char *fields[FIELD__COUNT]; /* NULL: the field's own name */
 };
 
@@ -137,6 +140,7 @@ struct conf {
     uint32_t n_streams;
 };
 
+extern const char *const duplicates_names[DUPLICATES__COUNT];
 extern const char *const train_on_names[TRAIN__COUNT];
 extern const char *const tokenizer_path_names[TOKENIZER_PATH__COUNT];
 extern const char *const io_kind_names[IO__COUNT], *const corpus_format_names[FORMAT__COUNT],

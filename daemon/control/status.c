@@ -144,6 +144,7 @@ static void put_corpora(struct ctl_writer *w, const struct roster *r)
         ctl_put_text(w, "name", corpus_conf(c)->name);
         ctl_put_text(w, "format", corpus_format_names[corpus_format(c)]);
         ctl_put_uint(w, "records", corpus_records(c));
+        ctl_put_uint(w, "duplicates", corpus_duplicates(c));
         ctl_put_uint(w, "bytes", corpus_bytes(c));
         ctl_put_uint(w, "copied", corpus_copied(c));
         ctl_put_uint(w, "files", corpus_files(c));

@@ -3,6 +3,7 @@
 #include "base/array.h"
 #include "base/clock.h"
 #include "corpus/catalog.h"
+#include "corpus/duplicates.h"
 #include "corpus/news.h"
 #include "corpus/record.h"
 #include "corpus/spool.h"
@@ -24,6 +25,7 @@ struct corpus {
     enum corpus_format format;
     struct catalog catalog;
     struct index index;
+    struct duplicates duplicates;
     uint64_t bytes, copied;
     bool scanned;
     atomic_uint refs;
@@ -131,6 +133,17 @@ static int tell(void *arg, uint64_t done, uint64_t all)
     return d->progress->tell(d->progress->arg, d->what, done, all);
 }
 
+static int find_duplicates(struct corpus *c, const char *state_dir, const struct corpus_progress *progress,
+                           struct err *reterr)
+{
+    struct doing finding = {progress, "finding duplicates in"};
+    if (c->conf.duplicates == DUPLICATES_KEEP)
+        return 0;
+    return duplicates_open(state_dir, c->conf.name, &c->catalog, &c->index, c->scanned,
+                           progress != NULL && progress->tell != NULL ? tell : NULL, &finding, &c->duplicates,
+                           reterr);
+}
+
 int corpus_open(const struct conf_corpus *conf, const struct corpus_place *place,
                 const struct corpus_progress *progress, struct corpus **ret, struct err *reterr)
 {
@@ -145,6 +158,8 @@ int corpus_open(const struct conf_corpus *conf, const struct corpus_place *place
     if (rc == 0)
         rc = versions_open_newest(place->state_dir, conf->name, &c->catalog, place->io, told, &indexing,
                                   &c->index, &c->scanned, reterr);
+    if (rc == 0)
+        rc = find_duplicates(c, place->state_dir, progress, reterr);
     return finish_open(c, rc, ret, reterr);
 }
 
@@ -161,6 +176,8 @@ int corpus_open_version(const struct conf_corpus *conf, const char *state_dir, u
         rc = catalog_reopen(conf, &c->catalog, reterr);
     if (rc == 0)
         rc = spool_reopen(&c->catalog, conf, state_dir, reterr);
+    if (rc == 0)
+        rc = find_duplicates(c, state_dir, NULL, reterr);
     return finish_open(c, rc, ret, reterr);
 }
 
@@ -174,6 +191,7 @@ void corpus_close(struct corpus *c)
 {
     if (c == NULL || atomic_fetch_sub_explicit(&c->refs, 1, memory_order_acq_rel) != 1)
         return;
+    duplicates_close(&c->duplicates);
     index_close(&c->index);
     catalog_close(&c->catalog);
     conf_corpus_fini(&c->conf);
@@ -240,6 +258,17 @@ enum corpus_format corpus_format(const struct corpus *c)
 uint64_t corpus_records(const struct corpus *c)
 {
     return c->index.n_records;
+}
+
+uint64_t corpus_duplicates(const struct corpus *c)
+{
+    return c->duplicates.n;
+}
+
+bool corpus_is_duplicate(const struct corpus *c, uint64_t i)
+{
+    CHECK(i < c->index.n_records);
+    return duplicates_has(&c->duplicates, i);
 }
 
 uint32_t corpus_files(const struct corpus *c)

@@ -36,7 +36,8 @@ struct corpus_place {
 /* Told now and then, on the caller's thread, what is being done and how many bytes of all are done; a return
  * other than 0 cancels (ERR_CANCELLED). Without a function nobody is told. */
 struct corpus_progress {
-    int (*tell)(void *arg, const char *doing, uint64_t done, uint64_t all); /* "decompressing", "indexing" */
+    /* "decompressing", "indexing", "finding duplicates in" */
+    int (*tell)(void *arg, const char *doing, uint64_t done, uint64_t all);
     void *arg;
 };
 
@@ -85,6 +86,10 @@ int corpus_drop_copies(const char *state_dir, const char *name, struct err *rete
 const struct conf_corpus *corpus_conf(const struct corpus *c);
 enum corpus_format corpus_format(const struct corpus *c); /* never FORMAT_AUTO */
 uint64_t corpus_records(const struct corpus *c);          /* 1..2^32 - 1 */
+/* corpus_duplicates, corpus_is_duplicate - the records with the same bytes as an earlier one (duplicates.h);
+ * none where the configuration keeps them. They count among the records and keep their numbers. */
+uint64_t corpus_duplicates(const struct corpus *c);
+bool corpus_is_duplicate(const struct corpus *c, uint64_t i); /* i < corpus_records */
 uint32_t corpus_files(const struct corpus *c);
 const char *corpus_path(const struct corpus *c, uint32_t file);
 uint64_t corpus_bytes(const struct corpus *c);  /* of all files; decompressed, where they are not */

@@ -22,6 +22,7 @@ static_assert(RECORD_PADDING >= simdjson::SIMDJSON_PADDING, "simdjson reads this
 extern "C" const char *const unusable_names[UNUSABLE__COUNT] = {
     "usable",    "invalid-json", "missing-fields", "unknown-role", "response-first", "empty-response",
     "too-large", "template",     "overlong",       "unsupervised", "tokenizer",
+    "duplicate",
 };
 
 // simdjson keeps the memory of the largest document it has seen. A parser that has seen one larger than this

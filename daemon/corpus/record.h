@@ -46,6 +46,7 @@ enum unusable {
     UNUSABLE_OVERLONG,       /* longer than seq_len, and overlong: drop */
     UNUSABLE_UNSUPERVISED,   /* nothing supervised is left, e.g. after truncation */
     UNUSABLE_TOKENIZER,      /* the tokenizer refused the text */
+    UNUSABLE_DUPLICATE,      /* the same bytes as an earlier record, and duplicates: drop */
     UNUSABLE__COUNT,
 };
 extern const char *const unusable_names[UNUSABLE__COUNT];

@@ -126,12 +126,12 @@ int versions_find(const char *state_dir, const char *name, uint64_t fingerprint,
                    "the files have changed, and how they were is not kept (there is no %s)", kept);
 }
 
-/* Is file that of a kept version of name? */
+/* Is file of a kept version of name: its index, or what is known of its duplicates? */
 static bool is_kept(const char *file, const char *name, uint64_t *ret_fingerprint)
 {
     size_t n = strlen(name);
     if (strncmp(file, name, n) != 0 || file[n] != '.' || strspn(file + n + 1, "0123456789abcdef") != DIGITS ||
-        strcmp(file + n + 1 + DIGITS, ".index") != 0)
+        (strcmp(file + n + 1 + DIGITS, ".index") != 0 && strcmp(file + n + 1 + DIGITS, ".duplicates") != 0))
         return false;
     *ret_fingerprint = strtoull(file + n + 1, NULL, 16);
     return true;

@@ -1,5 +1,6 @@
 /* versions - the indexes of a corpus in state_dir/corpora: NAME.index is that of its files as they were last
  * opened, NAME.FP16.index those of earlier records, by their fingerprint (16 hex digits).
+ * NAME.FP16.duplicates (duplicates.h) goes with either.
  *
  * An index takes its name by rename, so it is always whole; the one that stood there is kept, by rename too,
  * just before. After a crash between the two the files are scanned again.

@@ -33,9 +33,15 @@ static const char *main_reason(const struct generation *g, uint32_t corpus)
     const struct quarantined *q;
     ledger_quarantine(g->ledger, &q, &n);
     for (uint32_t i = 0; i < n; i++)
-        if (q[i].corpus == corpus && ++count[q[i].reason] > count[most])
+        if (q[i].corpus == corpus && q[i].reason != UNUSABLE_DUPLICATE && ++count[q[i].reason] > count[most])
             most = q[i].reason;
     return unusable_names[most];
+}
+
+/* Duplicates are left out because that was asked for: they are not judged. */
+static uint64_t duplicates_of(const struct recipe *r, uint32_t corpus)
+{
+    return r->corpora[corpus] != NULL ? corpus_duplicates(r->corpora[corpus]) : 0;
 }
 
 static void judge_corpora(struct generation *g)
@@ -43,7 +49,8 @@ static void judge_corpora(struct generation *g)
     const struct recipe *r = g->recipe;
     for (uint32_t c = 0; c < r->n_corpora; c++) {
         const struct corpus_use *u = &g->use[c];
-        uint64_t records = r->records[c], enough = records < JUDGE_RECORDS ? records : JUDGE_RECORDS;
+        uint64_t records = r->records[c] - duplicates_of(r, c),
+                 enough = records < JUDGE_RECORDS ? records : JUDGE_RECORDS;
         if (u->looked_at < enough || (double)u->unusable <= r->conf->max_unusable * (double)u->looked_at)
             continue;
         (void)err_set(
@@ -66,12 +73,15 @@ static void recall_use(struct generation *g)
     uint64_t turns[ORDER_CORPORA_MAX];
     ledger_quarantine(g->ledger, &q, &n);
     for (uint32_t i = 0; i < n; i++)
-        if (i == 0 || q[i].record != q[i - 1].record || q[i].pass != q[i - 1].pass ||
-            q[i].corpus != q[i - 1].corpus)
+        if (q[i].reason != UNUSABLE_DUPLICATE &&
+            (i == 0 || q[i].record != q[i - 1].record || q[i].pass != q[i - 1].pass ||
+             q[i].corpus != q[i - 1].corpus))
             g->use[q[i].corpus].unusable++;
     order_turns(g->order, &g->cursor, g->planned_slot, turns);
-    for (uint32_t c = 0; c < g->recipe->n_corpora; c++)
-        g->use[c].looked_at = turns[c];
+    for (uint32_t c = 0; c < g->recipe->n_corpora; c++) { /* the order is shuffled: so many are likely */
+        const double share = (double)duplicates_of(g->recipe, c) / (double)g->recipe->records[c];
+        g->use[c].looked_at = turns[c] - (uint64_t)(share * (double)turns[c]);
+    }
 }
 
 /* A whole epoch without a row would be followed by others for ever. A later generation may have nothing more
@@ -282,11 +292,12 @@ void generation_enter(struct generation *g, const struct window *w)
     for (uint32_t i = 0; i < w->n_slots; i++) {
         struct slot s;
         order_get(g->order, &g->cursor, w->first_slot + i, &s);
-        g->use[s.corpus].looked_at++;
+        g->use[s.corpus].looked_at += !corpus_is_duplicate(g->recipe->corpora[s.corpus], s.record);
     }
     for (size_t i = 0; i < w->n_unusable; i++) {
         const struct window_unusable *u = &w->unusable[i];
-        if (i == 0 || u->record != u[-1].record || u->pass != u[-1].pass || u->corpus != u[-1].corpus)
+        if (u->reason != UNUSABLE_DUPLICATE &&
+            (i == 0 || u->record != u[-1].record || u->pass != u[-1].pass || u->corpus != u[-1].corpus))
             g->use[u->corpus].unusable++;
     }
     g->pace[g->n_entered % GENERATION_PACE].time_ns = clock_ns();

@@ -395,6 +395,8 @@ static int add_slot(struct kitchen *k, struct window_order *o, uint32_t i)
     const struct recipe *r = w->recipe;
     const struct slot *s = &o->slots[i].slot;
     char detail[RECORD_DETAIL] = "";
+    if (o->slots[i].duplicate)
+        return add_unusable(k, s, UNUSABLE_DUPLICATE, "the same bytes as an earlier record");
     if (o->slots[i].read == UINT32_MAX) {
         (void)snprintf(detail, sizeof detail, "larger than record_max (%lld bytes)",
                        (long long)r->record_max);

@@ -13,7 +13,7 @@
 #include <xxhash.h>
 
 #define LEDGER_MAGIC 0x31474c4e47494c41ull /* "ALIGNLG1" */
-#define LEDGER_VERSION 2
+#define LEDGER_VERSION 3
 
 struct header {
     uint64_t magic, version, fingerprint, check;

@@ -46,7 +46,9 @@ uint32_t window_plan(const struct recipe *r, const struct order *o, struct order
         if (same_record(&s, &last))
             continue;
         corpus_get(r->corpora[s.corpus], s.record, &e);
-        uint64_t size = e.size <= (uint64_t)r->record_max ? e.size : 0;
+        const bool read =
+            e.size <= (uint64_t)r->record_max && !corpus_is_duplicate(r->corpora[s.corpus], s.record);
+        uint64_t size = read ? e.size : 0;
         if (n > 0 && bytes + size > WINDOW_BYTES_MAX)
             break;
         bytes += size;
@@ -88,12 +90,14 @@ static uint32_t find_records(const struct recipe *r, const struct order *order, 
         if (i > 0 && same_record(&slots[i].slot, &slots[i - 1].slot)) {
             slots[i].read = slots[i - 1].read;
             slots[i].plain = slots[i - 1].plain;
+            slots[i].duplicate = slots[i - 1].duplicate;
             continue;
         }
         corpus_get(r->corpora[slots[i].slot.corpus], slots[i].slot.record, &e);
         slots[i].plain = e.plain;
+        slots[i].duplicate = corpus_is_duplicate(r->corpora[slots[i].slot.corpus], slots[i].slot.record);
         slots[i].read = UINT32_MAX;
-        if (e.size > (uint64_t)r->record_max)
+        if (e.size > (uint64_t)r->record_max || slots[i].duplicate)
             continue;
         slots[i].read = n;
         reads[n++] = (struct fetch_read){.fd = e.fd, .offset = e.offset, .size = (uint32_t)e.size};

@@ -105,6 +105,7 @@ struct window_slot {
     uint32_t read; /* index into reads, pieces of one record share it; UINT32_MAX: larger than record_max, not
                       read */
     bool plain;    /* see corpus_extent */
+    bool duplicate; /* not read either */
 };
 
 struct window_order {

@@ -145,6 +145,30 @@ class Corpora(Case):
         self.assertEqual((found["truncate"], found["drop"]), (1, 0))
         self.assertGreaterEqual(found["split"], 3)
 
+    def test_duplicates_are_kept_or_left_out(self):
+        lines = [json.dumps(dialogue(f"question {i % 40}", f"answer {i % 40}")) for i in range(400)]
+        lines[7] = "{"
+        path = self.file("c.jsonl", "\n".join(lines))
+        setup = config(path, epochs=2, **PADDED)
+        self.assertEqual(self.serve(setup)[0], sorted(2 * [i for i in range(400) if i != 7]))
+        setup["corpora"][0]["duplicates"] = "drop"  # far more than max_unusable
+        records, unused = self.serve(setup)
+        first = [i for i in range(40) if i != 7] + [47]
+        self.assertEqual(records, sorted(2 * first))
+        self.assertEqual(unused["reasons"], {"invalid-json": 2, "duplicate": 2 * 359})
+        self.assertEqual(sorted({r["record"] for r in unused["records"]}), sorted(set(range(400)) - set(first)))
+        self.assertTrue(all(r["detail"] == "the same bytes as an earlier record"
+                            for r in unused["records"] if r["reason"] == "duplicate"))
+
+    def test_duplicates_do_not_hide_that_a_corpus_cannot_be_used(self):
+        bad = ['{"bad": %d}' % i for i in range(300)]
+        path = self.file("c.jsonl", "\n".join(400 * [GOOD] + bad))
+        setup = config(path, format="messages", **PADDED)
+        self.assertEqual(len(self.serve(setup)[0]), 400)
+        setup["corpora"][0]["duplicates"] = "drop"
+        log = self.refused(setup, "c0", "cannot be used (mostly missing-fields)")
+        self.assertIn("300 of 301 records", log)
+
     def test_files_that_are_none(self):
         (self.folder / "folder.jsonl").mkdir()
         for path, words in {

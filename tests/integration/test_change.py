@@ -106,6 +106,31 @@ class Change(unittest.TestCase):
         [stream] = self.done("set", edits=["s.seq_len", "512"], at=5)["streams"]
         self.assertEqual((stream["generation"], stream["first_step"]), (2, 5))
 
+    def test_duplicates_dropped_from_a_step_on(self):
+        """As any change: older steps stay what they were, also by a process that has to find duplicates again."""
+        lines = self.corpus.read_text().splitlines(keepends=True)
+        self.corpus.write_text("".join(lines + lines))
+        self.done("reload")
+        with support.Dealer(self.feeder.listen, credit=3) as trainer:
+            before = [trainer.expect("batch") for _ in range(3)]
+        [stream] = self.done("set", edits=["corpora.c0.duplicates", "drop"])["streams"]
+        first = stream["first_step"]
+        found = []
+        for again in range(2):
+            with support.Dealer(self.feeder.listen) as trainer:
+                batches = list(trainer.batches(first + 30))
+            self.assertEqual([b["input_ids"] for b in batches[:3]], [b["input_ids"] for b in before])
+            sent = [d for batch in batches[first:] for d in support.documents(batch)]
+            self.assertGreater(len(sent), 66)
+            self.assertLess(max(d["record"] for d in sent), 66)
+            found.append([b["position_ids"] for b in batches])
+            self.feeder.kill()
+            kept = list(self.feeder.folder.glob("**/*.duplicates"))
+            self.assertEqual(len(kept), 1)
+            kept[0].unlink()
+            self.feeder.start()
+        self.assertEqual(found[0], found[1])
+
     def test_epochs_that_are_over(self):
         with support.Dealer(self.feeder.listen) as trainer:
             for batch in trainer.batches():

@@ -128,7 +128,7 @@ static void test_every_kind_of_value_changes(void **state)
         changes_to(cases[i].edits, cases[i].changes);
 }
 
-#define CODE "{paths: [\"/d/b.jsonl\"], format: auto, fields: {text: \"body\"}}"
+#define CODE "{paths: [\"/d/b.jsonl\"], format: auto, duplicates: keep, fields: {text: \"body\"}}"
 
 static void test_elements_come_and_go(void **state)
 {
@@ -137,19 +137,25 @@ static void test_elements_come_and_go(void **state)
         const char *edits, *changes;
     } cases[] = {
         {"corpora.new = {paths: [/n], format: text}",
-         "corpora.new: none -> {paths: [\"/n\"], format: text}\n"},
-        {"corpora.new = {name: new, paths: [/n]}", "corpora.new: none -> {paths: [\"/n\"], format: auto}\n"},
+         "corpora.new: none -> {paths: [\"/n\"], format: text, duplicates: keep}\n"},
+        {"corpora.new = {name: new, paths: [/n]}",
+         "corpora.new: none -> {paths: [\"/n\"], format: auto, duplicates: keep}\n"},
         {"corpora.new.paths = /n\ncorpora.new.format = text\ncorpora.new.fields.text = t",
-         "corpora.new: none -> {paths: [\"/n\"], format: text, fields: {text: \"t\"}}\n"},
+         "corpora.new: none -> {paths: [\"/n\"], format: text, duplicates: keep, fields: {text: \"t\"}}\n"},
         {"corpora.new.format = text\ncorpora.new.paths = [/n]\nchat.corpora.new.repeat = 3",
-         "corpora.new: none -> {paths: [\"/n\"], format: text}\nchat.corpora.new: none -> {repeat: 3}\n"},
+         "corpora.new: none -> {paths: [\"/n\"], format: text, duplicates: keep}\nchat.corpora.new: none -> "
+         "{repeat: 3}\n"},
         /* a name with dots, also one that begins as another does */
-        {"corpora.tulu.v2 = {paths: [/n]}", "corpora.tulu.v2: none -> {paths: [\"/n\"], format: auto}\n"},
-        {"corpora.tulu.v2.paths = /n", "corpora.tulu.v2: none -> {paths: [\"/n\"], format: auto}\n"},
+        {"corpora.tulu.v2 = {paths: [/n]}",
+         "corpora.tulu.v2: none -> {paths: [\"/n\"], format: auto, duplicates: keep}\n"},
+        {"corpora.tulu.v2.paths = /n",
+         "corpora.tulu.v2: none -> {paths: [\"/n\"], format: auto, duplicates: keep}\n"},
         {"corpora.v1.3.paths = /n\nchat.corpora.v1.3.repeat = 1",
-         "corpora.v1.3: none -> {paths: [\"/n\"], format: auto}\nchat.corpora.v1.3: none -> {repeat: 1}\n"},
+         "corpora.v1.3: none -> {paths: [\"/n\"], format: auto, duplicates: keep}\nchat.corpora.v1.3: none "
+         "-> {repeat: 1}\n"},
         /* close to another's name, but with all it needs */
-        {"corpora.tulu2.paths = /n", "corpora.tulu2: none -> {paths: [\"/n\"], format: auto}\n"},
+        {"corpora.tulu2.paths = /n",
+         "corpora.tulu2: none -> {paths: [\"/n\"], format: auto, duplicates: keep}\n"},
         {"chat.corpora = [{name: code, repeat: 2}]",
          "chat.corpora.tulu: {repeat: 1} -> none\nchat.corpora.v1.2: {repeat: 2} -> none\n"
          "chat.corpora.code: none -> {repeat: 2}\n"},
@@ -176,8 +182,9 @@ static void test_elements_come_and_go(void **state)
         /* and they go */
         {"corpora.code", "corpora.code: " CODE " -> none\n"},
         {"chat.corpora.tulu", "chat.corpora.tulu: {repeat: 1} -> none\n"},
-        {"corpora.v1.2\nchat.corpora.v1.2", "corpora.v1.2: {paths: [\"/d/c.jsonl\"], format: auto} -> "
-                                            "none\nchat.corpora.v1.2: {repeat: 2} -> none\n"},
+        {"corpora.v1.2\nchat.corpora.v1.2",
+         "corpora.v1.2: {paths: [\"/d/c.jsonl\"], format: auto, duplicates: keep} -> "
+         "none\nchat.corpora.v1.2: {repeat: 2} -> none\n"},
         {"templates.spare\ntemplates.mine\nchat.template = plain",
          "templates.mine: {user: \"Q{content}\", assistant: \"A{content}\", system_place: before, joined: "
          "false} -> none\n"

@@ -97,6 +97,7 @@ static void test_the_text_is_one_for_people(void **state)
                               "  - name: \"tulu\"\n"
                               "    paths: [\"/etc/skipalign/a.jsonl\", \"/b/*\"]\n"
                               "    format: auto\n"
+                              "    duplicates: keep\n"
                               "    fields: {text: \"body\"}\n"
                               "templates:\n"
                               "  - name: \"mine\"\n"

@@ -242,6 +242,7 @@ static void test_visit_shows_every_value_under_its_name(void **state)
                                    "control.listen=ipc:///run/skipalign/control\n"
                                    "corpora.tulu.paths=[\"/a\", \"/b \\\"c\"]\n"
                                    "corpora.tulu.format=auto\n"
+                                   "corpora.tulu.duplicates=keep\n"
                                    "corpora.tulu.fields.text=body\n"
                                    "templates.t.user={content}\n"
                                    "templates.t.assistant={content}\n"
