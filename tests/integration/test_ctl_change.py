@@ -243,7 +243,13 @@ class OnATerminal(unittest.TestCase):
             self.skipTest(f"no terminal to be had here: {failure}")
         command = [support.SKIPALIGNCTL, "-e", fake.endpoint, *words]
         environment = os.environ | {"TERM": "xterm", "NO_COLOR": ""}
-        with subprocess.Popen(command, stdout=inner, stderr=inner, env=environment) as process:
+        # Whoever runs the tests in the background of a script ignores Ctrl-C, and so would skipalignctl.
+        heard = signal.signal(signal.SIGINT, signal.default_int_handler)
+        try:
+            process = subprocess.Popen(command, stdout=inner, stderr=inner, env=environment)
+        finally:
+            signal.signal(signal.SIGINT, heard)
+        with process:
             os.close(inner)
             text, done = b"", False
             try:
