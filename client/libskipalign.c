@@ -24,7 +24,7 @@
 #define AFTER_MS_MIN 10
 #define AFTER_MS_MAX 86400000
 #define LINGER_MS 500 /* for `close` to go out */
-#define RETRY_MS 200  /* before the next round, when no endpoint was any good */
+#define RETRY_MS 50   /* before the next round, when no endpoint was any good */
 /* A feeder that was restarted does not know us, and says so only when it hears of us: so we speak when it is
  * silent. */
 #define PING_MS 1000

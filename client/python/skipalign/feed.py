@@ -21,7 +21,7 @@ HEARTBEAT_MAX = 3.0  # seconds between two
 HEARTBEAT_TTL = 15.0  # seconds of our silence after which a feeder forgets us
 LINGER_MS = 500  # for `close` to go out
 PING = 1.0  # seconds of silence; a feeder that was restarted says so only when it hears of us
-RETRY = 0.2  # seconds before the next round, when no endpoint was any good
+RETRY = 0.05  # seconds before the next round, when no endpoint was any good
 AFTER_MIN, AFTER_MAX = 0.01, 86400.0
 GLANCE = 0.05  # seconds between looks whether the feeder is gone
 # libzmq takes memory for each batch and gives it back, and glibc would give it back to the system and ask for it again: a
