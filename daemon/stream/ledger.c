@@ -14,6 +14,9 @@
 
 #define LEDGER_MAGIC 0x31474c4e47494c41ull /* "ALIGNLG1" */
 #define LEDGER_VERSION 3
+/* A window's duplicates are not listed where so many records are before it: they are found again without a
+ * list, and those that it is there for must have room. */
+#define LISTED_DUPLICATES (STREAM_QUARANTINE / 2)
 
 struct header {
     uint64_t magic, version, fingerprint, check;
@@ -90,13 +93,19 @@ static int read_quarantine(struct ledger *l)
     return 0;
 }
 
+/* Is an unusable record of a window listed that begins after n of the list? */
+static bool is_listed(size_t n, enum unusable reason)
+{
+    return reason != UNUSABLE_DUPLICATE || n < LISTED_DUPLICATES;
+}
+
 /* Are the unusable records of window l->n, which has this entry, in the quarantine, from *n on? Moves *n past
  * them. */
 static bool has_quarantine(const struct ledger *l, const struct entry *e, size_t *n)
 {
     uint64_t end = *n;
     for (int i = 0; i < UNUSABLE__COUNT - 1; i++)
-        end += e->unusable[i];
+        end += is_listed(*n, (enum unusable)(i + 1)) ? e->unusable[i] : 0;
     if (end > STREAM_QUARANTINE)
         end = STREAM_QUARANTINE;
     if (end > l->n_quarantine)
@@ -255,7 +264,10 @@ uint64_t ledger_find(const struct ledger *l, uint64_t row)
 
 static int remember_unusable(struct ledger *l, const struct window *w)
 {
+    const size_t first = l->n_quarantine;
     for (size_t i = 0; i < w->n_unusable && l->n_quarantine < STREAM_QUARANTINE; i++) {
+        if (!is_listed(first, w->unusable[i].reason))
+            continue;
         if (array_grow(&l->quarantine, &l->quarantine_cap, l->n_quarantine + 1) != 0)
             return -ENOMEM;
         const struct window_unusable *u = &w->unusable[i];

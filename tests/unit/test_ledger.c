@@ -65,6 +65,51 @@ static void set_file_limit(rlim_t bytes)
     assert_int_equal(setrlimit(RLIMIT_FSIZE, &limit), 0);
 }
 
+/* Window w has 100 duplicates and a record that is none. */
+static void append_duplicates(struct ledger *l)
+{
+    enum { N = 101 };
+    static struct window_unusable u[N];
+    const uint64_t w = ledger_windows(l);
+    for (uint32_t i = 0; i < N; i++)
+        u[i] = (struct window_unusable){.record = w * 1000 + i,
+                                        .reason = i == 50 ? UNUSABLE_JSON : UNUSABLE_DUPLICATE};
+    struct window window = {.number = w, .n_slots = 1000, .n_rows = 1, .unusable = u, .n_unusable = N};
+    assert_int_equal(ledger_append(l, &window), 0);
+}
+
+static void check_duplicates(const struct ledger *l, uint64_t n)
+{
+    const struct quarantined *q;
+    uint32_t n_listed, seen = 0;
+    ledger_quarantine(l, &q, &n_listed);
+    assert_int_equal(ledger_windows(l), n);
+    assert_int_equal(ledger_counts(l)->unusable[UNUSABLE_DUPLICATE], 100 * n);
+    assert_int_equal(ledger_counts(l)->unusable[UNUSABLE_JSON], n);
+    for (uint32_t i = 0; i < n_listed; i++)
+        if (q[i].reason == UNUSABLE_JSON)
+            assert_int_equal(q[i].record, 1000 * seen++ + 50);
+    assert_int_equal(seen, n);
+    assert_in_range(n_listed - seen, n < 50 ? 100 * n : 4900, 5000);
+}
+
+static void duplicates_leave_room_for_others(void **state)
+{
+    struct folder *f = *state;
+    struct ledger *l = open_ledger(f, 7);
+    for (uint64_t n = 1; n <= 400; n++) {
+        append_duplicates(l);
+        check_duplicates(l, n);
+        if (n % 47 != 0)
+            continue;
+        ledger_close(l);
+        l = open_ledger(f, 7);
+        assert_int_equal(found, LEDGER_WHOLE);
+        check_duplicates(l, n);
+    }
+    ledger_close(l);
+}
+
 /* Files that may not grow stand for a full disk. Wherever in an entry, of either file, the room ends. */
 static void a_full_disk_costs_the_file_only(void **state)
 {
@@ -253,6 +298,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_full_disk_costs_the_file_only, folder_new, folder_free),
         cmocka_unit_test_setup_teardown(one_can_be_opened_on_a_full_disk, folder_new, folder_free),
         cmocka_unit_test_setup_teardown(rows_are_found_in_their_windows, folder_new, folder_free),
+        cmocka_unit_test_setup_teardown(duplicates_leave_room_for_others, folder_new, folder_free),
         cmocka_unit_test_setup_teardown(a_window_costs_under_128_bytes_on_disk, folder_new, folder_free),
         cmocka_unit_test_setup_teardown(one_says_what_it_found, folder_new, folder_free),
         cmocka_unit_test_setup_teardown(long_ones_are_read_whole, folder_new, folder_free),
