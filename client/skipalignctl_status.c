@@ -147,11 +147,19 @@ static void show_steps(const struct paper *p, struct token_cursor s)
 static void show_trouble(const struct paper *p, struct token_cursor s)
 {
     const uint64_t known = ctl_get_uint(s, "steps_known"), sent = ctl_get_uint(s, "sent");
+    const struct token_cursor doubtful = ctl_get(s, "doubtful");
     struct token_cursor list;
     struct token number;
     const uint64_t n = ctl_get_list(s, "lost", &list);
     if (!ctl_is_nil(ctl_get(s, "failure"))) {
         paper_put(p, STYLE_BAD, "  failed: %s", text(s, "failure"));
+        paper_end(p);
+    }
+    if (!ctl_is_nil(doubtful)) {
+        paper_put(p, STYLE_BAD, "  steps %s to ", paper_count(ctl_get_uint(doubtful, "first_step")));
+        paper_put(p, STYLE_BAD, "%s went out with ids of the fast path, which has been found wrong",
+                  paper_count(ctl_get_uint(doubtful, "end_step") - 1));
+        paper_put(p, STYLE_DIM, "  (sent again, they are right)");
         paper_end(p);
     }
     if (ctl_get_bool(s, "paused")) {

@@ -228,6 +228,20 @@ static void put_lost(struct ctl_writer *w, const struct roster_stream *s)
     ctl_put_end(w);
 }
 
+/* Steps that went out with ids which may be wrong. */
+static void put_doubt(struct ctl_writer *w, const struct stream *st)
+{
+    uint64_t first, end;
+    if (!stream_get_doubt(st, &first, &end)) {
+        ctl_put_nil(w, "doubtful");
+        return;
+    }
+    ctl_put_map(w, "doubtful");
+    ctl_put_uint(w, "first_step", first);
+    ctl_put_uint(w, "end_step", end);
+    ctl_put_end(w);
+}
+
 static void put_streams(struct ctl_writer *w, const struct control_context *x, const struct recent *recent)
 {
     struct feed *f = x->feed;
@@ -249,6 +263,7 @@ static void put_streams(struct ctl_writer *w, const struct control_context *x, c
         ctl_put_uint(w, "steps_known", stream_known_steps(st));
         ctl_put_uint(w, "dropped_rows", stream_dropped(st));
         ctl_put_uint(w, "sent", stream_sent(st));
+        put_doubt(w, st);
         put_lost(w, roster_find(x->roster, stream_name(st)));
         ctl_put_uint(w, "epoch_slots", newest.epoch_slots);
         ctl_put_uint(w, "not_carried", newest.not_carried);

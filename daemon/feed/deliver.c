@@ -194,6 +194,8 @@ static int send_batch(struct consumer *c)
     struct consumers *cs = c->all;
     struct want *w = want_at(c, 0);
     struct frame *f = want_frame(w);
+    if (want_doubted(w))
+        return wait_for(c, WAIT_STEP); /* until the feed has looked (feed.c), in this round */
     if (f->generation != c->generation) {
         struct generation_info g;
         stream_generation_at(c->stream, f->step, &g);

@@ -5,8 +5,10 @@
 #include "feed/answer.h"
 #include "feed/router.h"
 #include "feed/xpub.h"
+#include "stream/doubt.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
@@ -28,7 +30,7 @@ struct call {
 struct served {
     struct stream *stream;
     struct step *first; /* likely to be wanted first: asked for before anyone comes; NULL once it is made */
-    bool paused, told_end, told_failure, told_ledger, told_tokens;
+    bool paused, told_end, told_failure, told_ledger;
     bool end_sent; /* somebody has got `end`, as the stream is complete */
     LIST_ENTRY(served) link;
 };
@@ -122,17 +124,49 @@ static void ask_for_first(struct feed *f, struct served *served)
     served->first = supply_step(f->supply, served->stream, sent < known ? sent : known);
 }
 
-/* Our own tokenising proves itself all the time; true: it has failed, and that was said. */
-static bool look_at_tokens(const struct stream *st)
+/* Once a model, however many streams have it: what is known is on the disk. */
+static void tell_of_model(const struct feed *f, const struct tokenizer *t)
 {
-    struct generation_info newest;
-    stream_generation_at(st, UINT64_MAX, &newest);
-    if (!tokenizer_doubted(newest.recipe->tokenizer))
-        return false;
-    log_error("stream '%s': the fast tokenizer gave other ids than libsentencepiece for a text (%s); "
-              "libsentencepiece's were sent, and it makes all from now on; please report the model",
-              stream_name(st), tokenizer_path(newest.recipe->tokenizer));
-    return true;
+    char path[PATH_MAX];
+    struct err e;
+    if (doubt_model_known(f->state_dir, tokenizer_sha256(t)))
+        return;
+    doubt_model_path(f->state_dir, tokenizer_sha256(t), path);
+    log_error(
+        "tokenizer %s: the fast path gave other ids than libsentencepiece for a text. From here on "
+        "libsentencepiece tokenises for this model, after a restart, too (%s says so), and nothing more "
+        "goes out that the fast path made. Training goes on, more slowly. Please report the model, SHA-256 "
+        "%s, and skipalignd " SKIPALIGN_VERSION,
+        tokenizer_path(t), path, tokenizer_sha256(t));
+    if (doubt_model_write(f->state_dir, t, &e) != 0)
+        log_error("tokenizer %s: %s, so a restart would trust the fast path again: set tokenizer.path to "
+                  "library before one",
+                  tokenizer_path(t), e.text);
+}
+
+/* Our own tokenising proves itself all the time. Where it has failed, nothing that it made goes out after
+ * this.
+ */
+static void look_at_tokenizers(struct feed *f, struct stream *st)
+{
+    struct supply_doubt d;
+    while (supply_doubt(f->supply, st, &d)) {
+        tell_of_model(f, d.tokenizer);
+        if (d.end_step > d.first_step)
+            log_error(
+                "stream '%s': steps %" PRIu64 " to %" PRIu64
+                " had been handed out with ids of the fast path, of which some may be wrong. A job that "
+                "goes back to a checkpoint before them gets the right ones: a step that is sent again has "
+                "the same samples in the same rows, with libsentencepiece's ids",
+                stream_name(st), d.first_step, d.end_step - 1);
+        else
+            log_warn("stream '%s': nothing had been handed out with ids of the fast path", stream_name(st));
+        if (d.error.text[0] != '\0')
+            log_error("stream '%s': %s, so after a restart some of its windows may be refused",
+                      stream_name(st), d.error.text);
+        consumers_change(f->consumers, st, 0);
+        taps_forget(&f->taps, st);
+    }
 }
 
 /* The end of a stream, or its failure, is news to consumers that have nothing wanted at the moment, too. With
@@ -157,8 +191,7 @@ static void look_for_ends(struct feed *f)
                      "state_dir",
                      stream_name(st), stream_ledger_failure(st));
         }
-        if (!served->told_tokens)
-            served->told_tokens = look_at_tokens(st);
+        look_at_tokenizers(f, st);
         if (!served->told_failure && failure != NULL) {
             served->told_failure = true;
             consumers_wake(f->consumers, st);

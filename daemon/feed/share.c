@@ -12,8 +12,9 @@ struct batch {
     uint32_t world, rank;
     enum batch_state state;
     bool queued, writing;
-    int rc;            /* of frame_write */
-    struct step *step; /* held until the frame is written */
+    int rc;               /* of frame_write */
+    struct tokenizer *by; /* whose own code may have made ids of it; NULL: none has */
+    struct step *step;    /* held until the frame is written */
     struct frame *frame;
     LIST_HEAD(, want) wants;
     LIST_ENTRY(batch) in_bucket;
@@ -73,7 +74,13 @@ static void batch_free(struct batch *b)
     if (b->step != NULL)
         supply_step_unref(b->share->supply, b->step);
     frame_unref(b->frame);
+    tokenizer_unref(b->by);
     pool_give(b);
+}
+
+static bool is_doubted(const struct batch *b)
+{
+    return b->by != NULL && tokenizer_doubted(b->by);
 }
 
 static void settle(struct batch *b, enum batch_state state)
@@ -131,6 +138,10 @@ void share_run(struct share *s)
             settle(b, b->step->state == STEP_END ? BATCH_END : BATCH_FAILED);
             continue;
         }
+        if (b->step->own)
+            b->by = tokenizer_ref(b->step->recipe->tokenizer);
+        if (is_doubted(b))
+            continue; /* whoever wants it leaves it soon */
         b->epoch = b->step->epoch;
         b->writing = true;
         b->job = (struct job){.run = write_frame, .done = frame_written, .urgent = true};
@@ -143,7 +154,7 @@ static struct batch *find(struct share *s, struct stream *st, uint64_t number, u
 {
     struct batch *b;
     LIST_FOREACH(b, bucket_of(s, st, number), in_bucket)
-    if (b->stream == st && b->number == number && b->world == world && b->rank == rank)
+    if (b->stream == st && b->number == number && b->world == world && b->rank == rank && !is_doubted(b))
         return b;
     return NULL;
 }
@@ -202,6 +213,11 @@ struct frame *want_frame(const struct want *w)
 const char *want_failure(const struct want *w)
 {
     return step_failure(w->batch->step);
+}
+
+bool want_doubted(const struct want *w)
+{
+    return is_doubted(w->batch);
 }
 
 uint64_t want_epoch(const struct want *w)

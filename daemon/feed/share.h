@@ -51,6 +51,9 @@ enum batch_state want_state(const struct want *w);
 struct frame *want_frame(const struct want *w); /* borrowed until share_leave */
 uint64_t want_epoch(const struct want *w);      /* of a batch that is ready */
 const char *want_failure(const struct want *w); /* of one that failed */
+/* want_doubted - are ids in it that our own code made, which was found wrong since? Then it must not go out.
+ * Leave it; who wants it again gets another. */
+bool want_doubted(const struct want *w);
 
 /* share_run - hand what became ready to the workers. */
 void share_run(struct share *s);

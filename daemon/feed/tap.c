@@ -87,6 +87,13 @@ void taps_sent(struct taps *all, struct stream *st, uint64_t step)
     }
 }
 
+void taps_forget(struct taps *all, const struct stream *st)
+{
+    struct tap *t = find(all, st);
+    for (; t != NULL && t->n > 0; all->tally->stats.tap_dropped++)
+        leave_first(t);
+}
+
 void taps_drop_stream(struct taps *all, const struct stream *st)
 {
     struct tap *t = find(all, st);
@@ -102,11 +109,12 @@ static bool show(struct tap *t)
     int rc = 0;
     while (t->n > 0 && want_state(&t->wants[t->first]) != BATCH_MAKING) {
         struct want *w = &t->wants[t->first];
-        if (want_state(w) == BATCH_READY)
+        const bool good = want_state(w) == BATCH_READY && !want_doubted(w);
+        if (good)
             rc = door_send_frame(t->all->door, slice_of(t->topic), want_frame(w), &t->flight);
         if (rc == -EHOSTUNREACH)
             return false;
-        t->all->tally->stats.tap_dropped += want_state(w) != BATCH_READY || rc != 0;
+        t->all->tally->stats.tap_dropped += !good || rc != 0;
         leave_first(t);
     }
     return true;

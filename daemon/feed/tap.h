@@ -24,6 +24,8 @@ int taps_add(struct taps *t, struct stream *st);
 /* taps_sent - a consumer was sent this step. */
 void taps_sent(struct taps *t, struct stream *st, uint64_t step);
 /* taps_drop_stream - its tap gets its `end`. */
+/* taps_forget - what is on its way for those who watch a stream is not to be shown. */
+void taps_forget(struct taps *all, const struct stream *st);
 void taps_drop_stream(struct taps *t, const struct stream *st);
 void taps_run(struct taps *t);
 void taps_fini(struct taps *t);

@@ -129,26 +129,82 @@ static int make_order(struct generation *g)
     return g->order == NULL ? -ENOMEM : 0;
 }
 
+static uint64_t ledger_fingerprint(const struct generation *g)
+{
+    const uint64_t depends[] = {g->fingerprint, start_hash(&g->start)};
+    return XXH3_64bits(depends, sizeof depends);
+}
+
+/* Windows of which something was handed out, or that another generation begins after. */
+static uint64_t windows_that_stay(const struct generation *g, uint64_t handed_out)
+{
+    uint64_t all = ledger_windows(g->ledger), rows = ledger_first_row(g->ledger, all);
+    if (g->end_step != STREAM_UNKNOWN || all == 0)
+        return all;
+    uint64_t sent = handed_out > g->first_step ? generation_rows_to(g, handed_out) : 0;
+    return sent == 0 ? 0 : sent >= rows ? all : ledger_find(g->ledger, sent - 1) + 1;
+}
+
+/* From what the ledger has. */
+static void take_stock(struct generation *g)
+{
+    g->planned = ledger_windows(g->ledger);
+    g->planned_slot = ledger_first_slot(g->ledger, g->planned);
+    memset(g->use, 0, g->recipe->n_corpora * sizeof g->use[0]);
+    recall_use(g);
+    if (g->planned > 0)
+        judge_corpora(g);
+    check_end(g);
+}
+
+/* Not yet taken stock of. */
+static int doubt(struct generation *g, uint64_t handed_out, struct err *reterr)
+{
+    uint64_t end = handed_out < g->end_step ? handed_out : g->end_step;
+    g->doubted = true;
+    g->doubt = (struct doubt){.windows = windows_that_stay(g, handed_out),
+                              .first_step = g->first_step,
+                              .end_step = end > g->first_step ? end : g->first_step};
+    /* First, so that a kill in between leaves a ledger that only lacks windows. */
+    if (g->doubt.windows < ledger_windows(g->ledger) && ledger_cut(g->ledger, g->doubt.windows) != 0)
+        generation_fail(g, "its ledger cannot be read");
+    return doubt_write(g->folder, g->number, ledger_fingerprint(g), &g->doubt, reterr);
+}
+
+int generation_doubt(struct generation *g, uint64_t handed_out, struct err *reterr)
+{
+    int rc = doubt(g, handed_out, reterr);
+    take_stock(g);
+    return rc;
+}
+
+/* After a restart. Where nothing says how far it had been made by then, it is told as if it were found now.
+ */
+static void recall_doubt(struct generation *g)
+{
+    struct err e;
+    if (!tokenizer_doubted(g->recipe->tokenizer))
+        return;
+    g->doubted = true;
+    if (doubt_read(g->folder, g->number, ledger_fingerprint(g), &g->doubt) == 0)
+        (void)doubt(g, sent_read(g->folder), &e);
+}
+
 /* With its start known. */
 static int open_ledger(struct generation *g, struct err *reterr)
 {
     enum ledger_found found;
-    const uint64_t depends[] = {g->fingerprint, start_hash(&g->start)};
     int rc = make_order(g);
     if (rc != 0)
         return err_sys(reterr, rc, "generation %u", g->number);
-    rc = ledger_open(g->folder, g->number, XXH3_64bits(depends, sizeof depends), &g->ledger, &found, reterr);
+    rc = ledger_open(g->folder, g->number, ledger_fingerprint(g), &g->ledger, &found, reterr);
     if (rc != 0) {
         order_free(g->order);
         g->order = NULL;
         return rc;
     }
-    g->planned = ledger_windows(g->ledger);
-    g->planned_slot = ledger_first_slot(g->ledger, g->planned);
-    recall_use(g);
-    if (g->planned > 0)
-        judge_corpora(g);
-    check_end(g);
+    recall_doubt(g);
+    take_stock(g);
     return 0;
 }
 

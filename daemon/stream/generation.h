@@ -14,6 +14,7 @@
 #define SKIPALIGN_STREAM_GENERATION_H
 
 #include "stream/carry.h"
+#include "stream/doubt.h"
 #include "stream/ledger.h"
 #include "stream/start.h"
 #include "stream/supply.h"
@@ -33,7 +34,9 @@ struct generation {
     struct ledger *ledger; /* the same */
     struct step *origin;   /* the last step before it, held while the start is being found */
     struct order_cursor cursor;
-    bool ended;                     /* the ledger holds all windows there are */
+    struct doubt doubt; /* where our own code was found wrong: of what it had made before; else zero */
+    bool doubted;       /* this is so */
+    bool ended;         /* the ledger holds all windows there are */
     uint64_t planned, planned_slot; /* the next window to plan past the ledger, and its first slot */
     struct corpus_use {
         uint64_t looked_at, unusable; /* records, since the generation's start */
@@ -62,6 +65,12 @@ void generation_begin(struct generation *g, const struct generation *before, con
  * cannot be used. */
 void generation_enter(struct generation *g, const struct window *w);
 void generation_fail(struct generation *g, const char *why);
+
+/* generation_doubt - its tokenizer's own code has been found wrong. Windows of which something was handed out
+ * stay as they lie; those after them are planned anew, unless another generation goes on from where they end.
+ * handed_out: 1 + the stream's highest step that was, 0: none.
+ * Errors: it could not be remembered on the disk; in memory it is. */
+int generation_doubt(struct generation *g, uint64_t handed_out, struct err *reterr);
 bool generation_failed(const struct generation *g);
 
 /* ---- of one that has begun ---- */

@@ -3,8 +3,10 @@
 #include "base/array.h"
 #include "base/clock.h"
 #include "stream/fit.h"
+#include "stream/lay.h"
 #include "stream/pack.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -500,19 +502,58 @@ static void check_files(const struct window_order *o)
     }
 }
 
-void kitchen_make(struct kitchen *k, struct window_order *o)
+/* Into the draft. */
+static int fill(struct kitchen *k, struct window_order *o, bool own)
 {
     struct window *w = o->window;
+    int rc = 0;
     k->parsed = UINT32_MAX;
+    k->doc.own = own;
     window_begin(&k->draft, w);
+    for (uint32_t i = 0; i < w->n_slots && rc == 0; i++)
+        rc = add_slot(k, o, i);
+    return rc == 0 ? fill_rows(k) : rc;
+}
+
+/* By our own code once more, to see where documents lay. */
+static int make_as_before(struct kitchen *k, struct window_order *o, struct window *was)
+{
+    int rc = was == NULL ? -ENOMEM : fill(k, o, true);
+    return rc == 0 ? window_seal(&k->draft, was) : rc;
+}
+
+/* The draft's documents into their places. The ledger has the tokens of the one, or, where it was lost, of
+ * the other. */
+static int lay_as_before(struct kitchen *k, const struct window_order *o, const struct window *was)
+{
+    struct window *w = o->window;
+    if (o->rows_before != UINT64_MAX &&
+        (was->n_rows != o->rows_before ||
+         (was->n_tokens != o->tokens_before && k->draft.w.n_tokens != o->tokens_before)))
+        return err_set(
+            &w->error, ERR_CHANGED,
+            "window %llu: its rows were laid by a tokenizer that has been found wrong, and it does not "
+            "lay them so any more (%zu rows, then %llu); start with --forget, and the stream begins "
+            "anew with the right ids",
+            (unsigned long long)w->number, was->n_rows, (unsigned long long)o->rows_before);
+    return lay_as(&k->draft, was);
+}
+
+void kitchen_make(struct kitchen *k, struct window_order *o)
+{
+    struct window *w = o->window, *was = o->as_before ? window_twin(w) : NULL;
+    w->own = tokenizer_own(w->recipe->tokenizer);
     check_files(o);
-    for (uint32_t i = 0; i < w->n_slots && w->rc == 0; i++)
-        w->rc = add_slot(k, o, i);
+    if (w->rc == 0 && o->as_before)
+        w->rc = make_as_before(k, o, was);
     if (w->rc == 0)
-        w->rc = fill_rows(k);
+        w->rc = fill(k, o, false);
+    if (w->rc == 0 && was != NULL)
+        w->rc = lay_as_before(k, o, was);
     if (w->rc == 0)
         w->rc = window_seal(&k->draft, w);
     if (w->rc != 0 && w->error.text[0] == '\0')
         (void)err_set(&w->error, w->rc, "making window %llu: %s", (unsigned long long)w->number,
                       err_str(w->rc));
+    window_unref(was);
 }

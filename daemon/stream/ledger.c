@@ -243,6 +243,11 @@ uint64_t ledger_first_row(const struct ledger *l, uint64_t w)
     return l->from[w].row;
 }
 
+uint64_t ledger_tokens(const struct ledger *l, uint64_t w)
+{
+    return l->from[w + 1].token - l->from[w].token;
+}
+
 uint64_t ledger_window_bytes(const struct ledger *l, uint64_t w)
 {
     const struct from *from = &l->from[w];
@@ -316,6 +321,20 @@ int ledger_append(struct ledger *l, const struct window *w)
         rc = 0;
     }
     return rc == 0 ? add(l, &e) : rc;
+}
+
+int ledger_cut(struct ledger *l, uint64_t n)
+{
+    enum ledger_found found;
+    l->n = 0;
+    l->n_quarantine = 0;
+    l->counts = (struct stream_counts){0};
+    if (l->fd < 0 || l->quarantine_fd < 0) /* it was never on the disk */
+        return 0;
+    if (ftruncate(l->fd, (off_t)(sizeof(struct header) + n * sizeof(struct entry))) != 0)
+        return -errno;
+    int rc = read_quarantine(l);
+    return rc == 0 ? read_entries(l, &found) : rc;
 }
 
 const char *ledger_failure(const struct ledger *l)

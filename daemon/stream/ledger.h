@@ -36,6 +36,7 @@ uint64_t ledger_windows(const struct ledger *l);
 /* First slot and first row of window w <= ledger_windows: for w equal to it, where the next one starts. */
 uint64_t ledger_first_slot(const struct ledger *l, uint64_t w);
 uint64_t ledger_first_row(const struct ledger *l, uint64_t w);
+uint64_t ledger_tokens(const struct ledger *l, uint64_t w); /* of window w < ledger_windows */
 /* ledger_window_bytes - memory that window w < ledger_windows is likely to need while it is made again. */
 uint64_t ledger_window_bytes(const struct ledger *l, uint64_t w);
 /* ledger_find - the window that holds a row below ledger_first_row(ledger_windows). */
@@ -45,6 +46,9 @@ uint64_t ledger_find(const struct ledger *l, uint64_t row);
  * written the ledger goes on without: ledger_failure says why. Errors: -ENOMEM. */
 int ledger_append(struct ledger *l, const struct window *w);
 const char *ledger_failure(const struct ledger *l);
+/* ledger_cut - forget windows from n on, in the file, too; what the file did not have, as it could not be
+ * written, is forgotten with them. Errors: -ENOMEM; -errno of the file. */
+int ledger_cut(struct ledger *l, uint64_t n);
 
 const struct stream_counts *ledger_counts(const struct ledger *l);
 void ledger_quarantine(const struct ledger *l, const struct quarantined **ret, uint32_t *ret_n);

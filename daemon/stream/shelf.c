@@ -25,17 +25,27 @@ void shelf_touch(struct shelf *s, struct held *h)
     TAILQ_INSERT_TAIL(&s->in_use, h, in_use);
 }
 
-static void forget(struct shelf *s, struct held *h)
+static void take_out(struct shelf *s, struct held *h)
 {
     struct held **p = bucket_of(s, h->of, h->number);
     while (*p != h)
         p = &(*p)->next;
     *p = h->next;
     TAILQ_REMOVE(&s->in_use, h, in_use);
+}
+
+static void give_back(struct shelf *s, struct held *h)
+{
     s->used -= h->bytes;
     s->n_held--;
     window_unref(h->window);
     pool_give(h);
+}
+
+static void forget(struct shelf *s, struct held *h)
+{
+    take_out(s, h);
+    give_back(s, h);
 }
 
 /* Only what nobody needs and what gives memory back may go: a window that a step still holds would stay
@@ -94,6 +104,10 @@ static void make_done(struct job *job)
     h->bytes = bytes;
     s->n_making--;
     s->n_made++;
+    if (h->dropped) {
+        give_back(s, h);
+        h = NULL;
+    }
     s->made(s->arg, h);
 }
 
@@ -130,8 +144,13 @@ struct held *shelf_make(struct shelf *s, struct generation *g, uint64_t number, 
     s->used += bytes;
     s->n_held++;
     s->n_making++;
-    if (number < ledger_windows(g->ledger))
+    o->as_before = number < g->doubt.windows;
+    o->rows_before = o->tokens_before = UINT64_MAX;
+    if (number < ledger_windows(g->ledger)) {
         s->n_made_again++;
+        o->rows_before = ledger_first_row(g->ledger, number + 1) - ledger_first_row(g->ledger, number);
+        o->tokens_before = ledger_tokens(g->ledger, number);
+    }
     o->arg = h;
     o->fetch.done = reads_done;
     reader_submit(s->reader, &o->fetch);
@@ -159,6 +178,20 @@ void shelf_fini(struct shelf *s)
     for (struct held *h; (h = TAILQ_FIRST(&s->in_use)) != NULL;)
         forget(s, h);
     CHECK(s->used == 0);
+}
+
+void shelf_drop(struct shelf *s, const struct generation *g)
+{
+    for (struct held *h = TAILQ_FIRST(&s->in_use), *next; h != NULL; h = next) {
+        next = TAILQ_NEXT(h, in_use);
+        if (h->of != g)
+            continue;
+        CHECK(h->pins == 0);
+        h->dropped = true;
+        take_out(s, h);
+        if (h->window != NULL)
+            give_back(s, h);
+    }
 }
 
 bool shelf_clear(struct shelf *s, const struct stream *st)

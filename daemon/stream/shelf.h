@@ -24,6 +24,7 @@ struct held {
     uint32_t pins;         /* pending steps that need it */
     bool ahead;            /* made ahead, and no step has needed it so far */
     /* private */
+    bool dropped;               /* while it was being made: nobody finds it any more */
     struct window_order *order; /* NULL once it is made */
     struct job job;
     uint64_t bytes;    /* expected, then real */
@@ -35,7 +36,7 @@ struct shelf {
     struct workers *workers;
     struct reader *reader;
     struct pool *pool;
-    void (*made)(void *arg, struct held *);
+    void (*made)(void *arg, struct held *); /* NULL: a dropped one, its memory has come free */
     void *arg;
     TAILQ_HEAD(, held) in_use; /* longest not used first */
     struct held *buckets[SHELF_BUCKETS];
@@ -46,7 +47,7 @@ struct shelf {
 };
 
 /* shelf_init - pool: of all memory; outlives the windows. memory: bytes. made: called when a window has been
- * made, or could not be (window->rc). */
+ * made, or could not be (window->rc); with NULL when one is through that was dropped. */
 void shelf_init(struct shelf *s, struct workers *w, struct reader *r, struct pool *pool, uint64_t memory,
                 void (*made)(void *arg, struct held *), void *arg);
 void shelf_fini(struct shelf *s); /* waits for those on their way; nothing is pinned or held any more */
@@ -66,6 +67,9 @@ bool shelf_make_room(struct shelf *s, uint64_t bytes, enum claim claim);
 /* shelf_make - window `number` of a generation, from these slots. bytes: likely. NULL: no memory for it. */
 struct held *shelf_make(struct shelf *s, struct generation *g, uint64_t number, uint64_t first_slot,
                         uint32_t n_slots, uint64_t bytes);
+
+/* shelf_drop - let go of a generation's windows, none of which is pinned; those that are being made, too. */
+void shelf_drop(struct shelf *s, const struct generation *g);
 
 /* shelf_clear - let go of all windows of a stream that nobody pins; true: none are left. */
 bool shelf_clear(struct shelf *s, const struct stream *st);

@@ -1,5 +1,7 @@
 #include "stream/stock.h"
 
+#include "stream/doubt.h"
+
 #include <errno.h>
 #include <pthread.h>
 #include <stdio.h>
@@ -324,6 +326,8 @@ static int load_tokenizer(struct stock *s, const struct conf_stream *conf, const
         return rc;
     }
     tokenizer_set(k->tokenizer, s->tokenizer_path, s->tokenizer_verify);
+    if (doubt_model_known(s->state_dir, tokenizer_sha256(k->tokenizer)))
+        tokenizer_doubt(k->tokenizer, true);
     *ret = tokenizer_ref(k->tokenizer);
     (void)pthread_mutex_lock(&s->lock);
     STAILQ_INSERT_HEAD(&s->tokenizers, k, next);

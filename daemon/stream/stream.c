@@ -229,6 +229,20 @@ void stream_generation_at(const struct stream *st, uint64_t step, struct generat
         ret->epoch_slots += g->recipe->epoch_slots[c];
 }
 
+bool stream_get_doubt(const struct stream *st, uint64_t *ret_first, uint64_t *ret_end)
+{
+    bool any = false;
+    for (uint32_t i = 0; i < st->n_generations; i++) {
+        const struct doubt *d = &st->generations[i]->doubt;
+        if (d->end_step == d->first_step)
+            continue;
+        *ret_first = any ? *ret_first : d->first_step;
+        *ret_end = d->end_step;
+        any = true;
+    }
+    return any;
+}
+
 void stream_mark_sent(struct stream *st, uint64_t step)
 {
     sent_raise(st->sent, step + 1);

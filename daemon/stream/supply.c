@@ -52,7 +52,7 @@ static void enter_frontier(struct supply *s, struct generation *g)
 {
     struct held *h;
     while (!generation_failed(g) && (h = find(s, g, ledger_windows(g->ledger))) != NULL &&
-           h->window != NULL) {
+           h->window != NULL && !window_doubted(h->window)) {
         generation_enter(g, h->window);
         if (s->favoured != NULL && s->favoured->of == g && !s->favoured->pinned)
             s->favoured = TAILQ_NEXT(s->favoured, in_pending);
@@ -62,6 +62,10 @@ static void enter_frontier(struct supply *s, struct generation *g)
 static void window_made(void *arg, struct held *h)
 {
     struct supply *s = arg;
+    if (h == NULL) {
+        run(s);
+        return;
+    }
     struct generation *g = h->of;
     if (h->number < ledger_windows(g->ledger) && h->window->rc == 0 &&
         h->window->n_rows !=
@@ -149,6 +153,7 @@ static bool take_rows(struct supply *s, struct step *step)
         struct window *window = find(s, g, w)->window;
         if (n == 0)
             step->epoch = window->epoch;
+        step->own |= window->own;
         for (uint64_t r = row - ledger_first_row(g->ledger, w); n < batch && r < window->n_rows;
              r++, n++, row++) {
             step->rows[n] = (struct step_row){window_ref(window), (uint32_t)r};
@@ -482,6 +487,54 @@ void supply_change(struct supply *s, struct stream *st, const struct generation_
     for (uint32_t i = 0; i < st->n_gone; i++)
         let_origin_go(s, st->gone[i]);
     run(s);
+}
+
+/* ---- a tokenizer that was found wrong ---- */
+
+/* Nothing that it made is found any more. */
+static void throw_away(struct supply *s, struct stream *st, struct generation *g)
+{
+    struct step *step;
+    LIST_FOREACH(step, &st->live, in_live)
+    if (step->of == g && step->state == STEP_PENDING)
+        unpin_windows(s, step);
+    else if (step->of == g && step->state == STEP_READY)
+        step->past = true;
+    shelf_drop(&s->shelf, g);
+}
+
+/* Others may have the same model, with other special tokens. */
+static void doubt_model(struct supply *s, const struct tokenizer *t)
+{
+    for (struct stream *st = s->streams; st != NULL; st = st->next)
+        for (uint32_t i = 0; i < st->n_generations; i++) {
+            const struct recipe *r = st->generations[i]->recipe;
+            if (r != NULL && strcmp(tokenizer_sha256(r->tokenizer), tokenizer_sha256(t)) == 0)
+                tokenizer_doubt(r->tokenizer, false);
+        }
+}
+
+static bool is_news(const struct generation *g)
+{
+    return g->order != NULL && !g->doubted && tokenizer_doubted(g->recipe->tokenizer);
+}
+
+bool supply_doubt(struct supply *s, struct stream *st, struct supply_doubt *ret)
+{
+    uint32_t i = 0;
+    while (i < st->n_generations && !is_news(st->generations[i]))
+        i++;
+    if (i == st->n_generations)
+        return false;
+    struct generation *g = st->generations[i];
+    *ret = (struct supply_doubt){.tokenizer = g->recipe->tokenizer};
+    doubt_model(s, g->recipe->tokenizer);
+    (void)generation_doubt(g, stream_sent(st), &ret->error);
+    ret->first_step = g->doubt.first_step;
+    ret->end_step = g->doubt.end_step;
+    throw_away(s, st, g);
+    run(s);
+    return true;
 }
 
 /* ---- the supply as a whole ---- */

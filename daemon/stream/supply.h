@@ -55,6 +55,7 @@ struct step {
     struct step_row *rows; /* [global_batch], READY only; the step holds references to the windows */
     uint64_t epoch;        /* of the first row */
     uint64_t supervised;   /* labels != -100 over all rows */
+    bool own;              /* ids of our own code may be in it, see tokenizer_own */
     /* private to supply */
     struct generation *of;
     uint32_t refs;
@@ -109,6 +110,21 @@ int stream_hold(struct supply *s, struct stream *st, uint64_t at, uint64_t made,
                 struct err *reterr);
 void supply_change(struct supply *s, struct stream *st, const struct generation_setup *g);
 void stream_release(struct supply *s, struct stream *st);
+
+/* supply_doubt - where a tokenizer of the stream's has been found wrong since the last call: what its own
+ * code made is gone, windows and steps, whoever waits for one of them, or asks again, gets it by
+ * libsentencepiece, and the same counts for all streams with that model. Documents keep the rows in which
+ * they were, as far as windows had been entered in the ledger: somebody may have half of them. Call it until
+ * it is false. steps: that had been handed out by then: some of their ids may be wrong. error: not empty: it
+ * is not on the disk, so that the next start does not know where those windows end. */
+struct supply_doubt {
+    struct tokenizer *tokenizer; /* borrowed */
+    uint64_t first_step, end_step;
+    struct err error;
+};
+bool supply_doubt(struct supply *s, struct stream *st, struct supply_doubt *ret);
+/* stream_get_doubt - the same steps, of all generations together, also after a restart; false: none. */
+bool stream_get_doubt(const struct stream *st, uint64_t *ret_first, uint64_t *ret_end);
 
 /* stream_mark_sent - before a step's batch is handed to a socket: from here on no change can come at or
  * before it, not after a kill -9 either (a power cut may forget the last of it).   stream_sent - 1 + the
@@ -171,8 +187,8 @@ struct stream_counts {
 };
 void stream_get_counts(const struct stream *st, struct stream_counts *ret);
 
-/* The first STREAM_QUARANTINE records not used by the generation of a step, in the order of the stream. Borrowed
- * until the next call of supply. */
+/* The first STREAM_QUARANTINE records not used by the generation of a step, in the order of the stream.
+ * Borrowed until the next call of supply. */
 #define STREAM_QUARANTINE 10000
 struct quarantined {
     uint64_t window;

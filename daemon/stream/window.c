@@ -136,6 +136,25 @@ struct window *window_ref(struct window *w)
     return w;
 }
 
+struct window *window_twin(const struct window *w)
+{
+    struct window *twin = pool_take(pool_of(w), sizeof *twin);
+    if (twin == NULL)
+        return NULL;
+    *twin = (struct window){.recipe = recipe_ref(w->recipe),
+                            .number = w->number,
+                            .first_slot = w->first_slot,
+                            .epoch = w->epoch,
+                            .n_slots = w->n_slots};
+    atomic_init(&twin->refs, 1);
+    return twin;
+}
+
+bool window_doubted(const struct window *w)
+{
+    return w->own && tokenizer_doubted(w->recipe->tokenizer);
+}
+
 void window_unref(struct window *w)
 {
     if (w == NULL || atomic_fetch_sub_explicit(&w->refs, 1, memory_order_acq_rel) != 1)

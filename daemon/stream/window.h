@@ -69,6 +69,7 @@ struct window {
     struct window_unusable *unusable;
     size_t n_tokens, n_runs, n_spans, n_blocks, n_docs, n_rows, n_unusable;
     uint32_t truncated, split;
+    bool own;         /* ids of our own code may be in it, see tokenizer_own */
     int rc;           /* not 0: could not be made; */
     struct err error; /* why */
     /* private */
@@ -112,6 +113,10 @@ struct window_order {
     struct window *window;
     struct window_slot *slots; /* [window->n_slots]; in the same block, as the reads are */
     struct fetch fetch;
+    /* It was handed out before, or may have been, and its rows lie as our own code had them, so many of so
+     * many tokens (UINT64_MAX: not known). Set by the caller. */
+    bool as_before;
+    uint64_t rows_before, tokens_before;
     void *arg; /* the caller's */
 };
 struct window_order *window_order_new(struct pool *pool, struct recipe *r, const struct order *o,
@@ -121,6 +126,11 @@ void window_order_free(struct window_order *o); /* NULL is fine */
 
 struct window *window_ref(struct window *w);
 void window_unref(struct window *w); /* NULL is fine; any thread */
+/* window_twin - an empty one of the same slots; NULL: no memory. */
+struct window *window_twin(const struct window *w);
+/* window_doubted - are ids in it that our own code made, which was found wrong since? Nobody may have them.
+ */
+bool window_doubted(const struct window *w);
 uint64_t window_bytes(const struct window *w);
 
 #endif

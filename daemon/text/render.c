@@ -61,7 +61,8 @@ static int append(struct render *r, struct slice text)
 static int encode(struct render *r, struct slice text)
 {
     struct document *d = r->d;
-    int rc = tokenizer_encode(r->t->tok, text, &d->ids, &d->ids_cap, &d->n_ids, NULL);
+    int rc = (d->own ? tokenizer_encode_own : tokenizer_encode)(r->t->tok, text, &d->ids, &d->ids_cap,
+                                                                &d->n_ids, NULL);
     if (rc == 0 || rc == -ENOMEM)
         return rc;
     return unusable(r, UNUSABLE_TOKENIZER, "libsentencepiece refused the text");

@@ -42,6 +42,7 @@
 #include "corpus/record.h"
 #include "text/tokenizer.h"
 
+#include <stdbool.h>
 #include <stdint.h>
 
 enum template_system_place {
@@ -81,6 +82,7 @@ struct document {
     size_t n_blocks, blocks_cap;
     char *scratch; /* template's */
     size_t scratch_cap;
+    bool own; /* set by the caller: ids by tokenizer_encode_own */
 };
 void document_fini(struct document *d);
 

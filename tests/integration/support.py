@@ -90,7 +90,7 @@ class Feeder:
     when the daemon says READY=1, as systemd would see it.
     """
 
-    def __init__(self, config, arguments=(), environment=()):
+    def __init__(self, config, arguments=(), environment=(), program=SKIPALIGND):
         self._folder = tempfile.TemporaryDirectory(prefix="skipalign-")
         self.folder = Path(self._folder.name)
         self.config = {
@@ -106,6 +106,7 @@ class Feeder:
         self.log_path = self.folder / "log"
         self.notified = []  # what systemd would have heard, in order
         self.arguments, self.environment, self.process = list(arguments), dict(environment), None
+        self.program = program
         self.wrapper = []  # a command that becomes skipalignd, such as nsenter
 
     def _ipc(self, name):
@@ -151,7 +152,7 @@ class Feeder:
         self.notified = []
         environment = os.environ | {"NOTIFY_SOCKET": str(notify)} | self.environment
         with self.log_path.open("ab") as log:
-            command = [*self.wrapper, SKIPALIGND, "-c", self.config_path, *self.arguments]
+            command = [*self.wrapper, self.program, "-c", self.config_path, *self.arguments]
             self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment)
 
     def _hear(self):

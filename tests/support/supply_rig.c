@@ -76,6 +76,7 @@ struct rig *rig_new(const char *folder, const char *state, int n_records, int ba
     r->workers_n = 2;
     r->memory = 64 << 20;
     r->io = IO_PREAD;
+    r->tokenizer_verify = TOKENIZER_VERIFY;
     return r;
 }
 
@@ -108,6 +109,10 @@ void rig_start(struct rig *r)
                          &r->corpus, &e);
     if (rc == 0)
         rc = tokenizer_load(model, NULL, 0, &r->tokenizer, &e);
+    if (rc == 0)
+        tokenizer_set(r->tokenizer, r->tokenizer_path, r->tokenizer_verify);
+    if (rc == 0 && r->doubted)
+        tokenizer_doubt(r->tokenizer, true);
     if (rc == 0)
         rc = reader_start(r->io, &r->reader, &io, &e);
     if (rc == 0)

@@ -24,6 +24,9 @@ struct rig {
     uint32_t n_streams, workers_n;
     uint64_t memory;
     enum io_kind io;
+    enum tokenizer_path tokenizer_path;
+    uint32_t tokenizer_verify;
+    bool doubted; /* the tokenizer was, in an earlier run */
     void (*changed)(void *arg, struct step *);
     void *arg;
     /* made by rig_start */

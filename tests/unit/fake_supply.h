@@ -3,7 +3,7 @@
  *
  * Included by one file of a program: it takes the place of the real supply. What a stream does is in
  * fake_plans, by name. Numbers of a step's rows are made so that a reader can tell them: token (step * 64 +
- * row) * 1000 + place, modulo 30,000.
+ * row) * 1000 + place, modulo 30,000; made by the library, as its own code is doubted, 30,000 more.
  *
  * Threads: the feed's; a test reaches in through feed_call only.
  */
@@ -41,7 +41,7 @@ struct stream {
     struct generation_setup generations[FAKE_GENERATIONS];
     uint32_t n_generations, n_live;
     uint64_t held, sent; /* a change may come from held on, STREAM_UNKNOWN: none */
-    bool removed;
+    bool removed, doubted;
     struct stream *next;
 };
 
@@ -90,9 +90,11 @@ static void fake_window(struct fake_step *f)
     w->row_docs = calloc((size_t)rows * FAKE_DOCS, sizeof *w->row_docs);
     f->step.rows = calloc(rows, sizeof *f->step.rows);
     f->step.epoch = f->step.number / 10;
+    f->step.own = tokenizer_own(f->step.recipe->tokenizer);
     for (uint32_t r = 0; r < rows; r++) {
         for (uint32_t i = 0; i < length; i++)
-            w->tokens[r * length + i] = (int32_t)(((f->step.number * 64 + r) * 1000 + i) % 30000);
+            w->tokens[r * length + i] =
+                (int32_t)(((f->step.number * 64 + r) * 1000 + i) % 30000 + (f->step.own ? 0 : 30000));
         w->rows[r] = (struct window_row){.first_doc = r * FAKE_DOCS, .n_docs = FAKE_DOCS};
         for (uint32_t i = 0; i < FAKE_DOCS; i++) {
             struct window_doc d = fake_doc(c, r, i);
@@ -295,6 +297,18 @@ void supply_change(struct supply *s, struct stream *st, const struct generation_
                 fake_place(f);
         }
     stream_release(s, st);
+}
+
+bool supply_doubt(struct supply *s, struct stream *st, struct supply_doubt *ret)
+{
+    struct generation_setup *g = &st->generations[st->n_generations - 1];
+    if (st->doubted || !tokenizer_doubted(g->recipe->tokenizer))
+        return false;
+    st->doubted = true;
+    for (struct fake_step *f = s->live; f != NULL; f = f->next)
+        f->step.past |= f->step.stream == st && f->step.state == STEP_READY;
+    *ret = (struct supply_doubt){.tokenizer = g->recipe->tokenizer, .end_step = st->sent};
+    return true;
 }
 
 void supply_remove(struct supply *s, struct stream *st)

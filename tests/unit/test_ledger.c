@@ -141,6 +141,35 @@ static void a_full_disk_costs_the_file_only(void **state)
     }
 }
 
+/* Windows forgotten are entered again, here and in the file; of a file that lacks some, those are forgotten
+ * too. */
+static void windows_can_be_forgotten(void **state)
+{
+    struct folder *f = *state;
+    (void)signal(SIGXFSZ, SIG_IGN);
+    for (uint64_t n = 0; n <= WINDOWS; n += 8)
+        for (int full = 0; full < 2; full++) {
+            struct ledger *l = open_ledger(f, 2 * n + (uint64_t)full);
+            set_file_limit(full ? 1500 : RLIM_INFINITY);
+            for (int i = 0; i < WINDOWS; i++)
+                append_next(l);
+            set_file_limit(RLIM_INFINITY);
+            assert_int_equal(ledger_cut(l, n), 0);
+            const uint64_t left = ledger_windows(l);
+            assert_true(full ? left <= n : left == n);
+            check_windows(l);
+            while (ledger_windows(l) < WINDOWS)
+                append_next(l);
+            check_windows(l);
+            ledger_close(l);
+
+            l = open_ledger(f, 2 * n + (uint64_t)full);
+            assert_int_equal(ledger_windows(l), full ? left : WINDOWS);
+            check_windows(l);
+            ledger_close(l);
+        }
+}
+
 static void one_can_be_opened_on_a_full_disk(void **state)
 {
     struct folder *f = *state;
@@ -296,6 +325,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(a_full_disk_costs_the_file_only, folder_new, folder_free),
+        cmocka_unit_test_setup_teardown(windows_can_be_forgotten, folder_new, folder_free),
         cmocka_unit_test_setup_teardown(one_can_be_opened_on_a_full_disk, folder_new, folder_free),
         cmocka_unit_test_setup_teardown(rows_are_found_in_their_windows, folder_new, folder_free),
         cmocka_unit_test_setup_teardown(duplicates_leave_room_for_others, folder_new, folder_free),
