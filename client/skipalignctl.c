@@ -65,6 +65,20 @@ static const struct command commands[] = {
         .run = run_config,
     },
     {
+        .name = "tokenizer",
+        .words = "FILE [TEXT]",
+        .n_words_min = 1,
+        .n_words_max = 2,
+        .help = "what a SentencePiece model is, who tokenises for it and why, and how fast",
+        .more =
+            "Each text is compared with libsentencepiece. TEXT is a file of yours, of which the first 4 MiB "
+            "count; without it\n"
+            "text is drawn from the model's own pieces. It needs no running feeder: it asks the skipalignd "
+            "installed beside\n"
+            "this program.\n",
+        .run = run_tokenizer,
+    },
+    {
         .name = "set",
         .words = "KEY VALUE [KEY VALUE...]",
         .n_words_min = 2,

@@ -151,5 +151,7 @@ int run_tail(struct call *c);
 
 /* config (_config.c): the running one, or what the skipalignd installed with us says about keys and files. */
 int run_config(struct call *c);
+/* tokenizer: the same of a model file. */
+int run_tokenizer(struct call *c);
 
 #endif

@@ -1,5 +1,6 @@
-/* config: the running one is the feeder's to tell; keys and checks are those of the skipalignd installed with
- * us, so that they need no feeder and never differ from what the next start will say. */
+/* config and tokenizer: the running configuration is the feeder's to tell; keys, checks and what a model is
+ * are those of the skipalignd installed with us, so that they need no feeder, hold none up, and never differ
+ * from what the next start will say. */
 #include "skipalignctl.h"
 
 #include <errno.h>
@@ -70,4 +71,12 @@ int run_config(struct call *c)
                                                 c->json ? "--json" : NULL, NULL});
     (void)fprintf(stderr, "skipalignctl: it is `config`, `config keys` or `config check FILE`\n");
     return EXIT_USAGE;
+}
+
+int run_tokenizer(struct call *c)
+{
+    const char *text = c->n_words > 1 ? c->words[1] : NULL;
+    return run_daemon((const char *const[]){"skipalignd", "--tokenizer", c->words[0],
+                                            c->json ? "--json" : "--", c->json && text != NULL ? "--" : text,
+                                            c->json ? text : NULL, NULL});
 }

@@ -3,6 +3,7 @@
 #include "control/draft.h"
 #include "server.h"
 #include "service/signals.h"
+#include "text/inspect.h"
 
 #include <errno.h>
 #include <getopt.h>
@@ -29,6 +30,12 @@ static const char usage[] =
     "       skipalignd --example                 print a commented configuration file\n"
     "       skipalignd --keys [--json]           print every configuration key with type, range, default and "
     "help\n"
+    "       skipalignd --tokenizer FILE [TEXT] [--json]\n"
+    "                                            what a SentencePiece model is, who tokenises for it, and "
+    "how "
+    "fast:\n"
+    "                                            on the start of a text file, or on text drawn from its "
+    "pieces\n"
     "       skipalignd --version | --help\n";
 
 /* One line of the log for each error of a file, so that the journal has them as errors. */
@@ -36,6 +43,21 @@ static void log_errors(const char *text)
 {
     for (const char *end; (end = strchr(text, '\n')) != NULL; text = end + 1)
         log_error("%.*s", (int)(end - text), text);
+}
+
+/* EXIT_FAILURE, too, where the fast path is wrong. */
+static int show_tokenizer(const char *path, const char *text, bool json)
+{
+    struct inspection *i;
+    struct err err;
+    if (inspect_model(path, text, &i, &err) != 0) {
+        fprintf(stderr, "skipalignd: %s\n", err.text);
+        return EXIT_FAILURE;
+    }
+    int rc = (json ? inspect_print_json : inspect_print)(i, stdout);
+    bool good = rc == 0 && !inspect_differs(i);
+    inspect_free(i);
+    return good ? EXIT_SUCCESS : EXIT_FAILURE;
 }
 
 /* A corpus keeps each of its files open: as many as the system lets us have. */
@@ -59,6 +81,7 @@ int main(int argc, char **argv)
         OPT_EXAMPLE,
         OPT_KEYS,
         OPT_JSON,
+        OPT_TOKENIZER,
         OPT_VERSION
     };
     static const struct option options[] = {
@@ -71,12 +94,13 @@ int main(int argc, char **argv)
         {"example", no_argument, NULL, OPT_EXAMPLE},
         {"keys", no_argument, NULL, OPT_KEYS},
         {"json", no_argument, NULL, OPT_JSON},
+        {"tokenizer", required_argument, NULL, OPT_TOKENIZER},
 
         {"version", no_argument, NULL, OPT_VERSION},
         {"help", no_argument, NULL, 'h'},
         {0},
     };
-    const char *path = NULL, *forget[FORGET_MAX];
+    const char *path = NULL, *tokenizer = NULL, *forget[FORGET_MAX];
     struct server_options how = {.forget = forget};
     bool check = false, example = false, keys = false, json = false;
     for (int c; (c = getopt_long(argc, argv, "c:h", options, NULL)) != -1;) {
@@ -112,6 +136,9 @@ int main(int argc, char **argv)
         case OPT_JSON:
             json = true;
             break;
+        case OPT_TOKENIZER:
+            tokenizer = optarg;
+            break;
         case OPT_VERSION:
             puts("skipalignd " SKIPALIGN_VERSION);
             return EXIT_SUCCESS;
@@ -127,6 +154,8 @@ int main(int argc, char **argv)
         return schema_print_example(stdout) == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
     if (keys)
         return (json ? schema_print_keys_json : schema_print_keys)(stdout) == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    if (tokenizer != NULL && path == NULL && optind + 1 >= argc)
+        return show_tokenizer(tokenizer, optind < argc ? argv[optind] : NULL, json);
     if (path == NULL || optind != argc) {
         fputs(usage, stderr);
         return EXIT_FAILURE;
