@@ -385,10 +385,11 @@ void show_preview(struct call *c, struct token_cursor result)
     paper_put(&p, STYLE_PLAIN, "  epoch %" PRIu64 ", rank %" PRIu64 " of %" PRIu64,
               ctl_get_uint(result, "epoch"), ctl_get_uint(result, "rank"), ctl_get_uint(result, "world"));
     paper_end(&p);
-    paper_put(&p, STYLE_PLAIN, "%s rows of %s tokens; %s, %s, ids below %s",
+    const struct token sampler = ctl_get_text(result, "sampler"); /* a mixture has none */
+    paper_put(&p, STYLE_PLAIN, "%s rows of %s tokens; %s%s%s, ids below %s",
               paper_count(ctl_get_uint(result, "rows")), paper_count(ctl_get_uint(result, "length")),
-              paper_text(ctl_get_text(result, "strategy")), paper_text(ctl_get_text(result, "sampler")),
-              paper_count(ctl_get_uint(result, "max_position")));
+              paper_text(ctl_get_text(result, "strategy")), token_is(&sampler, "") ? "" : ", ",
+              paper_text(sampler), paper_count(ctl_get_uint(result, "max_position")));
     paper_end(&p);
     show_legend(&p);
     for (uint64_t n = ctl_get_list(result, "shown", &rows); n > 0; n--) {

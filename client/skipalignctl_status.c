@@ -228,6 +228,27 @@ static void show_tokenizing(const struct paper *p, struct token_cursor t)
     }
 }
 
+static void show_positions(const struct paper *p, struct token_cursor s)
+{
+    struct token_cursor groups;
+    const uint64_t n = ctl_get_list(s, "mixture", &groups);
+    double all = 0;
+    if (n == 0) {
+        put_line(p, "positions", "%s, %s, below %s", text(s, "strategy"), text(s, "sampler"),
+                 paper_count(ctl_get_uint(s, "max_position")));
+        return;
+    }
+    for (uint64_t i = 0; i < n; i++)
+        all += ctl_get_real(ctl_take(&groups), "weight");
+    (void)ctl_get_list(s, "mixture", &groups);
+    for (uint64_t i = 0; i < n; i++) {
+        const struct token_cursor g = ctl_take(&groups);
+        put_line(p, i == 0 ? "positions" : "", "%.3g %% %s: %s, %s, below %s",
+                 percent(ctl_get_real(g, "weight"), all), text(g, "name"), text(g, "strategy"),
+                 text(g, "sampler"), paper_count(ctl_get_uint(g, "max_position")));
+    }
+}
+
 static void show_stream(const struct paper *p, struct token_cursor s)
 {
     const struct token_cursor rate = ctl_get(s, "per_second");
@@ -245,8 +266,7 @@ static void show_stream(const struct paper *p, struct token_cursor s)
     put_line(p, "batch", "%s rows of %s tokens, %s", paper_count(ctl_get_uint(s, "global_batch")),
              paper_count(ctl_get_uint(s, "seq_len")),
              ctl_get_bool(s, "packing") ? "packed" : "one document each");
-    put_line(p, "positions", "%s, %s, below %s", text(s, "strategy"), text(s, "sampler"),
-             paper_count(ctl_get_uint(s, "max_position")));
+    show_positions(p, s);
     put_line(p, "template", "%s", text(s, "template"));
     put_line(p, "tokenizer", "%s  sha256 %.12s...", text(s, "tokenizer"), text(s, "tokenizer_sha256"));
     show_tokenizing(p, ctl_get(s, "tokenizing"));

@@ -2,6 +2,7 @@
 
 #include "base/nearest.h"
 
+#include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
@@ -74,26 +75,47 @@ static void check_shares(const struct conf *c, const struct conf_stream *s, stru
     }
 }
 
-static void check_positions(struct conf_stream *s, struct report *r)
+/* in_list - is it one of a list, or the group that stands alone? */
+static bool in_list(const struct report *r, const struct conf_positions *p)
 {
-    struct conf_positions *p = &s->positions;
-    uint32_t place = report_find(r, &p->max_position);
-    if (p->max_position == 0 && place != 0 && !r->places[place].given) {
-        if (p->strategy == POS_NONE)
-            p->max_position = s->seq_len;
-        else
-            report_add(r, place,
-                       "is missing; strategy %s needs it: the context length to train for, at least seq_len",
-                       pos_strategy_names[p->strategy]);
-    }
-    if (p->max_position == 0)
-        return;
-    if (p->max_position < s->seq_len)
+    return r->places[r->places[report_find(r, &p->strategy)].parent].item != NOT_ITEM;
+}
+
+static void check_window(const struct conf_stream *s, int64_t window, uint32_t place, struct report *r)
+{
+    if (window < s->seq_len)
         report_add(r, place,
                    "%" PRId64 " is below seq_len (%" PRId64
                    "): a sample as long as a row would not fit; raise "
                    "max_position or lower seq_len",
-                   p->max_position, s->seq_len);
+                   window, s->seq_len);
+}
+
+/* settle_window - max_position where the file leaves it out. */
+static void settle_window(const struct conf_stream *s, struct conf_positions *p, struct report *r)
+{
+    uint32_t place = report_find(r, &p->max_position);
+    if (p->max_position != 0 || place == 0 || r->places[place].given)
+        return;
+    if (p->n_schedule > 0 && p->schedule[0].epoch == 0)
+        p->max_position = p->schedule[0].max_position;
+    else if (p->strategy == POS_NONE && p->n_schedule == 0)
+        p->max_position = s->seq_len;
+    else
+        report_add(r, place,
+                   "is missing; strategy %s needs it: the context length to train for, at least seq_len",
+                   pos_strategy_names[p->strategy]);
+}
+
+static void check_group(const struct conf_stream *s, struct conf_positions *p, struct report *r)
+{
+    settle_window(s, p, r);
+    if (p->max_position == 0)
+        return;
+    check_window(s, p->max_position, report_find(r, &p->max_position), r);
+    for (uint32_t i = 0; i < p->n_schedule; i++)
+        if (p->schedule[i].max_position != 0)
+            check_window(s, p->schedule[i].max_position, report_find(r, &p->schedule), r);
     if (p->min_gap > 0 && p->strategy > POS_SKIP_OUTER)
         report_add(r, report_find(r, &p->min_gap), "strategy %s has no use for it; leave it out",
                    pos_strategy_names[p->strategy]);
@@ -101,6 +123,43 @@ static void check_positions(struct conf_stream *s, struct report *r)
         report_add(r, report_find(r, &p->min_gap),
                    "%" PRId64 " leaves no room below max_position (%" PRId64 ")", p->min_gap,
                    p->max_position);
+}
+
+/* settle_name - in a list, an element is called by its strategy where it has no name of its own. */
+static void settle_name(struct conf_stream *s, struct conf_positions *p, struct report *r)
+{
+    bool named = p->name != NULL;
+    if (!named && (p->name = strdup(pos_strategy_names[p->strategy])) == NULL) {
+        r->rc = -ENOMEM;
+        return;
+    }
+    for (const struct conf_positions *q = s->positions; q < p; q++) {
+        if (strcmp(q->name, p->name) != 0 ||
+            (named && report_find(r, &q->name) != 0 && r->places[report_find(r, &q->name)].given))
+            continue; /* two names that were given alike have been told */
+        report_add(r, report_find(r, &p->strategy),
+                   "another in the list is called \"%s\" already; give this one a name: of its own", p->name);
+        return;
+    }
+}
+
+static void check_positions(struct conf_stream *s, struct report *r)
+{
+    for (uint32_t i = 0; i < s->n_positions && r->rc == 0; i++) {
+        struct conf_positions *p = &s->positions[i];
+        check_group(s, p, r);
+        if (in_list(r, p)) {
+            settle_name(s, p, r);
+            p->weight = p->weight == 0 ? 1 : p->weight;
+            continue;
+        }
+        if (p->name != NULL)
+            report_add(r, report_find(r, &p->name),
+                       "is for a list of groups, and this is one alone; leave it out");
+        if (p->weight != 0)
+            report_add(r, report_find(r, &p->weight),
+                       "is for a list of groups, and this is one alone; leave it out");
+    }
 }
 
 /* step_tokens - of a global batch; 0: not known, or refused. */

@@ -57,7 +57,8 @@ static void free_group(const struct key *rows, const void *group)
         case KEY_NAME:
         case KEY_PATH:
         case KEY_ENDPOINT:
-            free(*(char *const *)field);
+        case KEY_STAGES:
+            free(*(void *const *)field);
             break;
         case KEY_PATHS:
             texts = *(char **const *)field;
@@ -141,8 +142,9 @@ static int visit_list(const struct visitor *v, const char *full_name, const stru
         char *prefix;
         const void *item = field_item(k, group, i);
         const char *name = field_name(k, item);
-        if (asprintf(&prefix, "%s%s%s.", strcmp(full_name, "streams") == 0 ? "" : full_name,
-                     strcmp(full_name, "streams") == 0 ? "" : ".", name) < 0)
+        bool bare = strcmp(full_name, "streams") == 0, lone = field_is_lone(k, group);
+        if (asprintf(&prefix, "%s%s%s.", bare ? "" : full_name, bare || lone ? "" : ".", lone ? "" : name) <
+            0)
             return -ENOMEM;
         rc = visit_group(v, prefix, k->of + 1, item);
         free(prefix);

@@ -96,7 +96,7 @@ struct conf_stage {
 };
 
 struct conf_positions {
-    char *name;    /* in a list of several; NULL: the only one */
+    char *name;    /* in a list; NULL: the only one, and no list */
     double weight; /* in a list */
     enum pos_strategy strategy;
     enum pos_sampler sampler;
@@ -118,8 +118,9 @@ struct conf_stream {
     enum train_on train_on;
     int64_t max_turns; /* 0: all */
     enum last_step last;
-    double max_unusable; /* share of a corpus */
-    struct conf_positions positions;
+    double max_unusable;              /* share of a corpus */
+    struct conf_positions *positions; /* of several, one is drawn for each document, by their weights */
+    uint32_t n_positions;
 };
 
 struct conf {

@@ -28,7 +28,8 @@ static void print_value(const struct key *k, const void *group, FILE *f)
 static void print_element(const struct key *list, const void *element, FILE *f)
 {
     if (list == schema_row("streams")) {
-        const struct conf_stream bare = flow_stream(element);
+        struct conf_positions positions[FLOW_POSITIONS];
+        const struct conf_stream bare = flow_stream(element, positions);
         flow_print_rows(list->of + 1, &bare, f);
     } else {
         flow_print_rows(list->of + 1, element, f);
@@ -141,11 +142,18 @@ static void diff_item(struct diff *d, const struct key *list, const char *prefix
 
 static void diff_list(struct diff *d, const char *name, const struct key *k, const void *a, const void *b)
 {
-    if (k->of[0].batches && !same_order(k, a, b)) {
+    bool lone = field_is_lone(k, a);
+    if (lone != field_is_lone(k, b) || (!lone && k->of[0].batches && !same_order(k, a, b))) {
         diff_value(d, name, k, a, b);
         return;
     }
     char *prefix = join(d, name, ".", "");
+    if (lone && prefix != NULL)
+        diff_rows(d, prefix, k->of, field_item(k, a, 0), field_item(k, b, 0));
+    if (lone) {
+        free(prefix);
+        return;
+    }
     for (uint32_t i = 0; d->rc == 0 && i < field_count(k, a); i++) {
         const void *before = field_item(k, a, i);
         diff_item(d, k, prefix, before, find_item(k, b, field_name(k, before)));

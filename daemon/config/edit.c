@@ -250,6 +250,22 @@ static bool go_to_item(struct editor *e, struct spot *spot, struct step *s, bool
     return true;
 }
 
+/* is_lone - does a list stand, or is it to stand, as a group alone? rest: the name from there on. */
+static bool is_lone(struct editor *e, const struct key *list, int node, const char *rest)
+{
+    if (!list->lone)
+        return false;
+    return node != 0 ? tree_count(&e->doc, node) == 0 : find_row(list->of, rest) != NULL;
+}
+
+/* refuse_bare - a key of an element, where nothing says of which. */
+static void refuse_bare(struct editor *e, const struct key *list, int node)
+{
+    struct slice first = tree_name(&e->doc, tree_nth(&e->doc, node, 0));
+    REFUSE(e, "%s is a list here; say of which element, as in %s.%.*s.KEY", list->name, list->name,
+           first.size > 0 ? (int)first.size : 4, first.size > 0 ? first.data : "NAME");
+}
+
 /* resolve - the way of a name; false: refused, which is said. */
 static bool resolve(struct editor *e, struct target *t)
 {
@@ -273,7 +289,12 @@ static bool resolve(struct editor *e, struct target *t)
             return false;
         }
         spot.map = spot.map != 0 ? tree_get(&e->doc, spot.map, k->name) : 0;
-        spot.element = k->type == KEY_LIST;
+        spot.element = k->type == KEY_LIST && !is_lone(e, k, spot.map, spot.rest);
+        if (spot.element && k->lone && find_row(k->of, spot.rest) != NULL &&
+            tree_find(&e->doc, spot.map, (struct slice){spot.rest, strcspn(spot.rest, ".")}) < 0) {
+            refuse_bare(e, k, spot.map);
+            return false;
+        }
         spot.rows = k->of;
         if (spot.element && !go_to_item(e, &spot, s, !stream))
             return false;
@@ -329,6 +350,11 @@ static bool is_fit(struct editor *e, const struct step *s, int node)
 {
     yaml_node_type_t type = yaml_document_get_node(&e->doc, node)->type;
     bool map = s->item.data != NULL || s->key->type == KEY_GROUP;
+    if (s->key->lone && !map) {
+        map = true;
+        if (type == YAML_SEQUENCE_NODE)
+            return true;
+    }
     if (map && type != YAML_MAPPING_NODE) {
         REFUSE(e, "is %s; wanted is a group of keys ({KEY: VALUE, ...})",
                type == YAML_SCALAR_NODE ? "a single value" : "a list");
@@ -361,7 +387,8 @@ static int item_of(struct editor *e, int list, struct slice name)
  * 0: no memory, or an edit has put what does not belong there, which the walk will say. */
 static int inner(struct editor *e, int map, const struct step *s)
 {
-    yaml_node_type_t type = s->key->type == KEY_LIST ? YAML_SEQUENCE_NODE : YAML_MAPPING_NODE;
+    bool list = s->key->type == KEY_LIST && !(s->key->lone && s->item.data == NULL);
+    yaml_node_type_t type = list ? YAML_SEQUENCE_NODE : YAML_MAPPING_NODE;
     int node = tree_get(&e->doc, map, s->key->name);
     if (node == 0) {
         node = tree_empty(&e->doc, type, e->at);

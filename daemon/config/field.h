@@ -1,4 +1,4 @@
-/* field - where a row of the table has its value; private to the config stage. */
+/* field - where a row of the table has its value, and whether there is one. */
 #ifndef SKIPALIGN_CONFIG_FIELD_H
 #define SKIPALIGN_CONFIG_FIELD_H
 
@@ -35,6 +35,13 @@ static inline const char *field_name(const struct key *list, const void *item)
     return field_text(&list->of[0], item);
 }
 
+/* field_is_lone - does the list's one element stand as a group? */
+static inline bool field_is_lone(const struct key *list, const void *group)
+{
+    return list->lone && field_count(list, group) == 1 &&
+           field_name(list, field_item(list, group, 0)) == NULL;
+}
+
 /* field_is_set - is there a value, or in a group any? */
 static inline bool field_is_set(const struct key *k, const void *group)
 {
@@ -46,6 +53,7 @@ static inline bool field_is_set(const struct key *k, const void *group)
         return field_text(k, group) != NULL;
     case KEY_PATHS:
     case KEY_IDS:
+    case KEY_STAGES:
     case KEY_LIST:
         return field_count(k, group) > 0;
     case KEY_GROUP:
@@ -53,6 +61,8 @@ static inline bool field_is_set(const struct key *k, const void *group)
             if (field_is_set(inner, field_at(k, group)))
                 return true;
         return false;
+    case KEY_REAL:
+        return !k->optional || k->dflt != NULL || *(const double *)field_at(k, group) != 0;
     case KEY_INT:
         return !k->optional || k->dflt != NULL || *(const int64_t *)field_at(k, group) != 0;
     default:

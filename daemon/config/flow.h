@@ -12,7 +12,8 @@ void flow_print(const struct key *k, const void *group, FILE *f);
 void flow_print_rows(const struct key *rows, const void *group, FILE *f);
 
 /* flow_stream - a stream without what check_conf would settle again, so that it follows when the key that it
- * comes from changes. */
-struct conf_stream flow_stream(const struct conf_stream *s);
+ * comes from changes. positions: room for its own, which the result borrows. */
+#define FLOW_POSITIONS 16
+struct conf_stream flow_stream(const struct conf_stream *s, struct conf_positions positions[FLOW_POSITIONS]);
 
 #endif

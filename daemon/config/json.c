@@ -33,7 +33,7 @@ static void print_key(void *arg, const char *full_name, const struct key *k)
     print_member("unit", k->unit, keys->f);
     print_member("help", k->help, keys->f);
     fprintf(keys->f, ", \"required\": %s, \"batches\": %s, \"restart\": %s}",
-            !k->optional && k->dflt == NULL && k->type != KEY_GROUP ? "true" : "false",
+            !k->optional && k->dflt == NULL && k->type != KEY_GROUP && !k->lone ? "true" : "false",
             k->batches ? "true" : "false", k->restart ? "true" : "false");
 }
 

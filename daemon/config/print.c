@@ -33,7 +33,8 @@ static void print_template(const struct conf_template *t, FILE *f)
 
 static void print_stream(const struct conf_stream *s, FILE *f)
 {
-    const struct conf_stream bare = flow_stream(s);
+    struct conf_positions positions[FLOW_POSITIONS];
+    const struct conf_stream bare = flow_stream(s, positions);
     print_element(schema_row("streams")->of, &bare, f);
 }
 

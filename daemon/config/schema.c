@@ -124,6 +124,11 @@ static const struct key share_keys[] = {
 };
 
 static const struct key position_keys[] = {
+    {.name = "name", .type = KEY_NAME, .optional = true, .batches = true, IN(conf_positions, name), RANGE(1, 64),
+     .help = "in a list: what it is called; without it, by its strategy"},
+    {.name = "weight", .type = KEY_REAL, .optional = true, .batches = true, IN(conf_positions, weight),
+     REALS(1e-9, 1e9),
+     .help = "in a list: its share of the samples, against the other weights; 1 where it is left out"},
     {.name = "strategy", .type = KEY_CHOICE, .batches = true, IN(conf_positions, strategy),
      CHOICES(pos_strategy_names), .dflt = "skip_all",
      .help = "where position ids may jump: nowhere, before every block, inside turns, between turns; pose: at "
@@ -138,6 +143,11 @@ static const struct key position_keys[] = {
      IN(conf_positions, max_position), RANGE(1, INT32_MAX), .unit = "tokens", .example = "65536",
      .help = "every position id is below it: the context length to train for, at least seq_len; strategy "
              "none may leave it out (seq_len)"},
+    {.name = "schedule", .type = KEY_STAGES, .optional = true, .batches = true, IN(conf_positions, schedule),
+     COUNT(conf_positions, n_schedule), RANGE(0, 64), .unit = "epochs: tokens",
+     .example = "{0.5: 131072, 1.5: 262144}",
+     .help = "what max_position is from these points of the training on; where it begins with 0, max_position "
+             "may be left out"},
     {.name = "probability", .type = KEY_REAL, .batches = true, IN(conf_positions, probability), REALS(0, 1),
      .dflt = "1.0",
      .help = "share of samples that skip; the others keep ids 0, 1, 2, ..."},
@@ -196,8 +206,10 @@ static const struct key stream_keys[] = {
      IN(conf_stream, special_tokens), COUNT(conf_stream, n_special_tokens), RANGE(0, 1024),
      .unit = "token ids", .example = "{\"<|im_start|>\": 32000, \"<|im_end|>\": 32001}",
      .help = "symbols that a fine-tuned model has beyond its tokenizer file"},
-    {.name = "positions", .type = KEY_GROUP, .batches = true, IN(conf_stream, positions), .of = position_keys,
-     .help = "position ids: where they jump and how far"},
+    {.name = "positions", .type = KEY_LIST, .lone = true, .batches = true, IN(conf_stream, positions),
+     COUNT(conf_stream, n_positions), .size = sizeof(struct conf_positions), RANGE(1, 16), .of = position_keys,
+     .help = "position ids: where they jump and how far; or a list of such groups, each with a weight, of which "
+             "one is drawn for each sample"},
     {0},
 };
 
@@ -257,13 +269,14 @@ static const char *const type_names[KEY__COUNT] = {
     [KEY_CHOICE] = "choice",
     [KEY_PATHS] = "list of paths",
     [KEY_IDS] = "map of text to id",
+    [KEY_STAGES] = "map of epoch to number",
     [KEY_GROUP] = "group",
     [KEY_LIST] = "list of groups",
 };
 
 const char *schema_type(const struct key *k)
 {
-    return type_names[k->type];
+    return k->lone ? "group, or list of groups" : type_names[k->type];
 }
 
 static void print_range(const struct key *k, FILE *f)
@@ -299,6 +312,7 @@ static void print_range(const struct key *k, FILE *f)
         break;
     case KEY_PATHS:
     case KEY_IDS:
+    case KEY_STAGES:
     case KEY_LIST:
         fprintf(f, "%" PRId64 "..%" PRId64 " entries", k->min, k->max);
         break;

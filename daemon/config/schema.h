@@ -27,6 +27,7 @@ enum key_type {           /* what is in the struct */
                 KEY_CHOICE,   /* an enum, or int32_t */
                 KEY_PATHS,    /* char **, counted */
                 KEY_IDS,      /* struct conf_special *, counted: texts and their token ids */
+                KEY_STAGES,   /* struct conf_stage *, counted: epochs and what max_position is from them on */
                 KEY_GROUP,    /* a struct, or part of the one around it (offset 0) */
                 KEY_LIST,     /* a pointer to structs, counted */
                 KEY__COUNT,
@@ -35,11 +36,12 @@ enum key_type {           /* what is in the struct */
 struct key {
     const char *name; /* in its group */
     enum key_type type;
-    bool optional;       /* absent is fine and leaves NULL or 0, where there is no default either */
-    bool batches;        /* what a stream sends depends on it */
-    bool restart;        /* a running daemon cannot take a change of it */
-    bool shown;          /* the example file sets it; the others stand there as comments */
-    size_t offset;       /* in the struct of its group */
+    bool optional; /* absent is fine and leaves NULL or 0, where there is no default either */
+    bool batches;  /* what a stream sends depends on it */
+    bool restart;  /* a running daemon cannot take a change of it */
+    bool lone;     /* KEY_LIST: one element may stand as a group without the list; it has no name then */
+    bool shown;    /* the example file sets it; the others stand there as comments */
+    size_t offset; /* in the struct of its group */
     size_t count_offset; /* counted types: where the uint32_t count is */
     size_t size;         /* KEY_LIST: of an element */
     int64_t min, max; /* numbers: their range; texts: of their length in bytes; counted types: of the count */

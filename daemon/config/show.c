@@ -11,7 +11,8 @@ static void visit_rows(const char *prefix, const struct key *rows,
 {
     for (const struct key *k = rows; k->name != NULL; k++) {
         char name[128]; /* of the table's own words */
-        (void)snprintf(name, sizeof name, "%s%s%s", prefix, k->name, k->type == KEY_LIST ? "[]" : "");
+        (void)snprintf(name, sizeof name, "%s%s%s", prefix, k->name,
+                       k->type == KEY_LIST && !k->lone ? "[]" : "");
         visit(arg, name, k);
         if (k->of == NULL)
             continue;
@@ -71,15 +72,21 @@ static bool is_required(const struct key *k)
     return !k->optional && k->dflt == NULL;
 }
 
+/* is_group - is it shown as one? */
+static bool is_group(const struct key *k)
+{
+    return k->type == KEY_GROUP || k->lone;
+}
+
 /* is_active - does the example set the key, or only show it as a comment? A group: when it holds one that is.
  */
 static bool is_active(const struct key *k)
 {
     bool active = false;
-    if (k->type == KEY_GROUP && !k->optional)
+    if (is_group(k) && !k->optional)
         for (const struct key *inner = k->of; inner->name != NULL; inner++)
             active = active || is_active(inner);
-    return k->shown || (k->type == KEY_GROUP ? active : is_required(k));
+    return k->shown || (is_group(k) ? active : is_required(k));
 }
 
 static void print_rows(const struct key *rows, int indent, bool element, bool active, FILE *f);
@@ -93,7 +100,7 @@ static void print_row(const struct key *k, int indent, bool dash, bool active, F
     fprintf(f, "%s%*s%s%s:", active ? "" : "#", dash ? indent - 2 : indent, "", dash ? "- " : "", k->name);
     if (k->of != NULL) {
         fputc('\n', f);
-        print_rows(k->of, k->type == KEY_LIST ? indent + 4 : indent + 2, k->type == KEY_LIST, active, f);
+        print_rows(k->of, is_group(k) ? indent + 2 : indent + 4, !is_group(k), active, f);
     } else {
         fprintf(f, " %s\n", k->example != NULL ? k->example : k->dflt);
     }
@@ -137,7 +144,7 @@ static void print_key(void *arg, const char *full_name, const struct key *k)
         fprintf(f, " %s", k->unit);
     if (k->dflt != NULL)
         fprintf(f, ", default %s", k->dflt);
-    else if (k->type != KEY_GROUP)
+    else if (!is_group(k))
         fputs(k->optional ? ", optional" : ", required", f);
     fprintf(f, ")%s%s\n    %s\n", k->batches ? " *" : "", k->restart ? " !" : "", k->help);
 }

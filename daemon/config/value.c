@@ -330,6 +330,17 @@ static void print_ids(const struct conf_special *ids, uint32_t n, FILE *f)
     fputc('}', f);
 }
 
+static void print_stages(const struct conf_stage *stages, uint32_t n, FILE *f)
+{
+    fputc('{', f);
+    for (uint32_t i = 0; i < n; i++) {
+        fputs(i > 0 ? ", " : "", f);
+        print_real(stages[i].epoch, f);
+        fprintf(f, ": %" PRId64, stages[i].max_position);
+    }
+    fputc('}', f);
+}
+
 static void print_text(const char *text, bool quoted, FILE *f)
 {
     if (quoted)
@@ -371,6 +382,10 @@ void value_print(const struct key *k, const void *group, bool quoted, FILE *f)
     case KEY_IDS:
         print_ids(*(const struct conf_special *const *)field,
                   *(const uint32_t *)(const void *)(base + k->count_offset), f);
+        break;
+    case KEY_STAGES:
+        print_stages(*(const struct conf_stage *const *)field,
+                     *(const uint32_t *)(const void *)(base + k->count_offset), f);
         break;
     default:
         CHECK(!"a type with a value of its own");

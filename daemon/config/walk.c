@@ -16,6 +16,9 @@ static const struct key path_key = {
     .name = "path", .type = KEY_PATH, .min = 1, .max = 4096, .help = "a path is wanted"};
 static const struct key piece_key = {
     .name = "piece", .type = KEY_TEXT, .min = 1, .max = 256, .help = "the symbol's text is wanted"};
+static const struct key epoch_key = {
+    .name = "epoch", .type = KEY_REAL, .real_min = 0, .real_max = 1e9, .help = "an epoch is wanted"};
+static const struct key window_key = {.name = "max_position", .type = KEY_INT, .min = 1, .max = INT32_MAX};
 static const struct key id_key = {.name = "id", .type = KEY_INT, .min = 0, .max = INT32_MAX};
 
 struct walk {
@@ -170,6 +173,40 @@ static void walk_ids(struct walk *w, yaml_node_t *node, const struct key *k, voi
     }
 }
 
+static int by_epoch(const void *a, const void *b)
+{
+    const struct conf_stage *x = a, *y = b;
+    return (x->epoch > y->epoch) - (x->epoch < y->epoch);
+}
+
+static void walk_stages(struct walk *w, yaml_node_t *node, const struct key *k, void *group, uint32_t place)
+{
+    if (!expect(w, node, YAML_MAPPING_NODE, place, "a map of epochs to max_position ({0.5: 131072})"))
+        return;
+    yaml_node_pair_t *pairs = node->data.mapping.pairs.start;
+    size_t n = (size_t)(node->data.mapping.pairs.top - pairs);
+    if (!set_array(w, k, group, n, sizeof(struct conf_stage), place))
+        return;
+    struct conf_stage *stages = *(struct conf_stage **)field_of(k, group);
+    for (size_t i = 0; i < n; i++) {
+        yaml_node_t *key = yaml_document_get_node(w->doc, pairs[i].key);
+        yaml_node_t *value = yaml_document_get_node(w->doc, pairs[i].value);
+        uint32_t at = item_place(w, key, k, (uint32_t)i, &stages[i], place);
+        if (key->type == YAML_SCALAR_NODE) /* JSON has no keys but texts */
+            key->data.scalar.style = YAML_PLAIN_SCALAR_STYLE;
+        stages[i].epoch = -1;
+        set_scalar(w, key, &epoch_key, &stages[i].epoch, at);
+        set_scalar(w, value, &window_key, &stages[i].max_position,
+                   item_place(w, value, k, (uint32_t)i, &stages[i].max_position, place));
+        for (size_t j = 0; j < i; j++)
+            if (stages[j].epoch == stages[i].epoch && stages[i].epoch >= 0) {
+                report_add(w->report, at, "epoch %g is given twice; leave one out", stages[i].epoch);
+                break;
+            }
+    }
+    qsort(stages, n, sizeof stages[0], by_epoch);
+}
+
 /* check_names - where elements have names, each has its own. */
 static void check_names(struct walk *w, const struct key *k, char *items, uint32_t n)
 {
@@ -198,6 +235,12 @@ static void walk_group(struct walk *w, yaml_node_t *node, const struct key *rows
 
 static void walk_list(struct walk *w, yaml_node_t *node, const struct key *k, void *group, uint32_t place)
 {
+    if (k->lone && node->type != YAML_SEQUENCE_NODE) {
+        if (expect(w, node, YAML_MAPPING_NODE, place, "a group of keys, or a list of groups") &&
+            set_array(w, k, group, 1, k->size, place))
+            walk_group(w, node, k->of, *(void **)field_of(k, group), place);
+        return;
+    }
     if (!expect(w, node, YAML_SEQUENCE_NODE, place, "a list of groups (- name: ...)"))
         return;
     yaml_node_item_t *nodes = node->data.sequence.items.start;
@@ -235,6 +278,9 @@ static void walk_value(struct walk *w, yaml_node_t *node, const struct key *k, v
     case KEY_IDS:
         walk_ids(w, node, k, group, place);
         break;
+    case KEY_STAGES:
+        walk_stages(w, node, k, group, place);
+        break;
     default:
         set_scalar(w, node, k, field, place);
     }
@@ -254,6 +300,9 @@ static void set_absent(struct walk *w, const struct key *k, void *group, uint32_
     if (k->type == KEY_GROUP)
         for (const struct key *inner = k->of; inner->name != NULL; inner++)
             set_absent(w, inner, field_of(k, group), place);
+    else if (k->lone && set_array(w, k, group, 1, k->size, place))
+        for (const struct key *inner = k->of; inner->name != NULL; inner++)
+            set_absent(w, inner, *(void **)field_of(k, group), place);
     else if (k->dflt != NULL)
         w->report->rc = value_set(k, slice_of(k->dflt), NULL, field_of(k, group), NULL);
     else if (!k->optional)

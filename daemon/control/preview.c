@@ -251,9 +251,10 @@ static void put_batch(struct request *q, const struct step *step)
     ctl_put_uint(w, "rows", n_rows);
     ctl_put_uint(w, "length", (uint64_t)c->seq_len);
     ctl_put_uint(w, "supervised_global", step->supervised);
-    ctl_put_text(w, "strategy", pos_strategy_names[c->positions.strategy]);
-    ctl_put_text(w, "sampler", pos_sampler_names[c->positions.sampler]);
-    ctl_put_uint(w, "max_position", (uint64_t)c->positions.max_position);
+    ctl_put_text(w, "strategy", pos_strategy_name(c->positions, c->n_positions));
+    if (c->n_positions == 1)
+        ctl_put_text(w, "sampler", pos_sampler_names[c->positions->sampler]);
+    ctl_put_uint(w, "max_position", pos_window_max(c->positions, c->n_positions));
     ctl_put_list(w, "shown");
     for (uint64_t row = first; row < n_rows && row < first + q->arguments[ARG_ROWS].number; row++)
         put_row(q, step, row, rank * n_rows + row);

@@ -1,92 +1,60 @@
 /* running - the configuration as it runs, walked by the table of its keys: what is written is a file that the
  * daemon could be started with, defaults filled in. */
-#include "config/schema.h"
+#include "config/field.h"
 #include "control/commands.h"
 
-static bool is_absent(const struct key *k, const char *group);
+static void put_group(struct ctl_writer *w, const struct key *keys, const void *group);
 
-static const char *field_of(const struct key *k, const char *group)
+static void put_paths(struct ctl_writer *w, const struct key *k, const void *group)
 {
-    return group + k->offset;
-}
-
-static uint32_t count_of(const struct key *k, const char *group)
-{
-    return *(const uint32_t *)(const void *)(group + k->count_offset);
-}
-
-static const char *text_of(const struct key *k, const char *group)
-{
-    return *(const char *const *)(const void *)field_of(k, group);
-}
-
-static bool all_absent(const struct key *keys, const char *group)
-{
-    while (keys->name != NULL && is_absent(keys, group))
-        keys++;
-    return keys->name == NULL;
-}
-
-static bool is_absent(const struct key *k, const char *group)
-{
-    switch (k->type) {
-    case KEY_TEXT:
-    case KEY_NAME:
-    case KEY_PATH:
-    case KEY_ENDPOINT:
-        return text_of(k, group) == NULL;
-    case KEY_PATHS:
-    case KEY_IDS:
-    case KEY_LIST:
-        return count_of(k, group) == 0;
-    case KEY_GROUP:
-        return all_absent(k->of, field_of(k, group));
-    default:
-        return false;
-    }
-}
-
-static void put_group(struct ctl_writer *w, const struct key *keys, const char *group);
-
-static void put_paths(struct ctl_writer *w, const struct key *k, const char *group)
-{
-    char *const *paths = *(char *const *const *)(const void *)field_of(k, group);
+    char *const *paths = *(char *const *const *)field_at(k, group);
     ctl_put_list(w, k->name);
-    for (uint32_t i = 0; i < count_of(k, group); i++)
+    for (uint32_t i = 0; i < field_count(k, group); i++)
         ctl_put_text(w, NULL, paths[i]);
     ctl_put_end(w);
 }
 
-static void put_ids(struct ctl_writer *w, const struct key *k, const char *group)
+static void put_ids(struct ctl_writer *w, const struct key *k, const void *group)
 {
-    const struct conf_special *ids = *(const struct conf_special *const *)(const void *)field_of(k, group);
+    const struct conf_special *ids = *(const struct conf_special *const *)field_at(k, group);
     ctl_put_map(w, k->name);
-    for (uint32_t i = 0; i < count_of(k, group); i++)
+    for (uint32_t i = 0; i < field_count(k, group); i++)
         ctl_put_int(w, ids[i].piece, ids[i].id);
     ctl_put_end(w);
 }
 
-static void put_elements(struct ctl_writer *w, const struct key *k, const char *group)
+static void put_stages(struct ctl_writer *w, const struct key *k, const void *group)
 {
-    const char *elements = *(const char *const *)(const void *)field_of(k, group);
+    const struct conf_stage *stages = *(const struct conf_stage *const *)field_at(k, group);
+    char epoch[32];
+    ctl_put_map(w, k->name);
+    for (uint32_t i = 0; i < field_count(k, group); i++) {
+        (void)snprintf(epoch, sizeof epoch, "%.17g", stages[i].epoch);
+        ctl_put_int(w, epoch, stages[i].max_position);
+    }
+    ctl_put_end(w);
+}
+
+static void put_elements(struct ctl_writer *w, const struct key *k, const void *group)
+{
     ctl_put_list(w, k->name);
-    for (uint32_t i = 0; i < count_of(k, group); i++) {
+    for (uint32_t i = 0; i < field_count(k, group); i++) {
         ctl_put_map(w, NULL);
-        put_group(w, k->of, elements + i * k->size);
+        put_group(w, k->of, field_item(k, group, i));
         ctl_put_end(w);
     }
     ctl_put_end(w);
 }
 
-static void put_value(struct ctl_writer *w, const struct key *k, const char *group)
+static void put_value(struct ctl_writer *w, const struct key *k, const void *group)
 {
-    const void *field = field_of(k, group);
+    const void *field = field_at(k, group);
     switch (k->type) {
     case KEY_TEXT:
     case KEY_NAME:
     case KEY_PATH:
     case KEY_ENDPOINT:
-        ctl_put_text(w, k->name, text_of(k, group));
+        ctl_put_text(w, k->name, field_text(k, group));
         break;
     case KEY_INT:
     case KEY_BYTES:
@@ -107,8 +75,17 @@ static void put_value(struct ctl_writer *w, const struct key *k, const char *gro
     case KEY_IDS:
         put_ids(w, k, group);
         break;
+    case KEY_STAGES:
+        put_stages(w, k, group);
+        break;
     case KEY_LIST:
-        put_elements(w, k, group);
+        if (field_is_lone(k, group)) {
+            ctl_put_map(w, k->name);
+            put_group(w, k->of, field_item(k, group, 0));
+            ctl_put_end(w);
+        } else {
+            put_elements(w, k, group);
+        }
         break;
     case KEY_GROUP:
         ctl_put_map(w, k->name);
@@ -120,14 +97,14 @@ static void put_value(struct ctl_writer *w, const struct key *k, const char *gro
     }
 }
 
-static void put_group(struct ctl_writer *w, const struct key *keys, const char *group)
+static void put_group(struct ctl_writer *w, const struct key *keys, const void *group)
 {
     for (const struct key *k = keys; k->name != NULL; k++)
-        if (!is_absent(k, group))
+        if (field_is_set(k, group))
             put_value(w, k, group);
 }
 
 void command_config(struct request *q)
 {
-    put_group(&q->reply, schema_keys, (const char *)q->context->roster->running);
+    put_group(&q->reply, schema_keys, q->context->roster->running);
 }

@@ -170,6 +170,36 @@ static void put_tokenizing(struct ctl_writer *w, const struct tokenizer *t)
     ctl_put_end(w);
 }
 
+static void put_group(struct ctl_writer *w, const struct conf_positions *p)
+{
+    ctl_put_text(w, "sampler", pos_sampler_names[p->sampler]);
+    ctl_put_uint(w, "min_gap", (uint64_t)p->min_gap);
+    ctl_put_real(w, "probability", p->probability);
+}
+
+/* Of a mixture, what its groups have is in a list; the keys beside it are of all together. */
+static void put_positions(struct ctl_writer *w, const struct conf_stream *c)
+{
+    ctl_put_text(w, "strategy", pos_strategy_name(c->positions, c->n_positions));
+    ctl_put_uint(w, "max_position", pos_window_max(c->positions, c->n_positions));
+    if (c->n_positions == 1) {
+        put_group(w, c->positions);
+        return;
+    }
+    ctl_put_list(w, "mixture");
+    for (uint32_t i = 0; i < c->n_positions; i++) {
+        const struct conf_positions *p = &c->positions[i];
+        ctl_put_map(w, NULL);
+        ctl_put_text(w, "name", p->name);
+        ctl_put_real(w, "weight", p->weight);
+        ctl_put_text(w, "strategy", pos_strategy_names[p->strategy]);
+        ctl_put_uint(w, "max_position", pos_window_max(p, 1));
+        put_group(w, p);
+        ctl_put_end(w);
+    }
+    ctl_put_end(w);
+}
+
 static void put_stream_settings(struct ctl_writer *w, const struct recipe *r)
 {
     const struct conf_stream *c = r->conf;
@@ -187,11 +217,7 @@ static void put_stream_settings(struct ctl_writer *w, const struct recipe *r)
     ctl_put_text(w, "tokenizer_sha256", tokenizer_sha256(r->tokenizer));
     put_tokenizing(w, r->tokenizer);
     ctl_put_uint(w, "vocab_size", (uint64_t)tokenizer_vocab_size(r->tokenizer));
-    ctl_put_text(w, "strategy", pos_strategy_names[c->positions.strategy]);
-    ctl_put_text(w, "sampler", pos_sampler_names[c->positions.sampler]);
-    ctl_put_uint(w, "max_position", (uint64_t)c->positions.max_position);
-    ctl_put_uint(w, "min_gap", (uint64_t)c->positions.min_gap);
-    ctl_put_real(w, "probability", c->positions.probability);
+    put_positions(w, c);
     ctl_put_list(w, "corpora");
     for (uint32_t i = 0; i < r->n_corpora; i++) {
         ctl_put_map(w, NULL);

@@ -41,13 +41,13 @@ int answer_opened(struct door *d, struct slice to, enum msg_type type, const str
         .length = (uint32_t)r->conf->seq_len,
         .vocab_size = (uint32_t)tokenizer_vocab_size(r->tokenizer),
         .pad_id = tokenizer_pad(r->tokenizer),
-        .max_position = (uint32_t)r->conf->positions.max_position,
+        .max_position = pos_window_max(r->conf->positions, r->conf->n_positions),
         .packing = r->conf->packing,
         .corpora = corpora,
         .n_corpora = r->n_corpora,
     };
     copy_name(m.stream, r->conf->name);
-    copy_name(m.strategy, pos_strategy_names[r->conf->positions.strategy]);
+    copy_name(m.strategy, pos_strategy_name(r->conf->positions, r->conf->n_positions));
     (void)snprintf(m.tokenizer, sizeof m.tokenizer, "%s", tokenizer_sha256(r->tokenizer));
     char *data = NULL;
     size_t size = 0;

@@ -15,6 +15,11 @@ const char *const pos_outcome_names[POS_OUTCOME__COUNT] = {
     [POS_KEPT_MIN_GAP] = "no-room-for-min-gap",
 };
 
+const char *pos_strategy_name(const struct conf_positions *groups, uint32_t n)
+{
+    return n == 1 ? pos_strategy_names[groups->strategy] : "mixture";
+}
+
 /* How many runs there are at most. */
 enum runs { RUNS_ONE, RUNS_THREE, RUNS_CHUNKS, RUNS_BLOCKS, RUNS_TOKENS };
 

@@ -71,6 +71,9 @@ const struct conf_positions *pos_choose(const struct conf_positions *groups, uin
 uint32_t pos_window(const struct conf_positions *p, double progress);
 uint32_t pos_window_max(const struct conf_positions *groups, uint32_t n);
 
+/* pos_strategy_name - for people and trainers: "mixture", of several groups. */
+const char *pos_strategy_name(const struct conf_positions *groups, uint32_t n);
+
 /* pos_runs_max - how many runs a document of so many tokens and blocks can have: at least 1. */
 uint32_t pos_runs_max(const struct conf_positions *p, uint32_t n_tokens, uint32_t n_blocks);
 

@@ -29,6 +29,7 @@ struct kitchen {
     struct turn *turns;
     size_t block_tokens_cap, row_of_cap, lengths_cap, place_cap, turns_cap;
     struct pos_scratch positions;
+    double progress; /* of the slot at hand */
 };
 
 struct kitchen *kitchen_new(void)
@@ -102,18 +103,18 @@ static int add_runs(struct kitchen *k, const struct slot *s, const struct docume
 {
     struct window *w = &k->draft.w;
     const struct recipe *r = w->recipe;
-    const struct conf_positions *p = &r->conf->positions;
     const uint32_t n_blocks = (uint32_t)d->n_blocks, n_tokens = (uint32_t)d->n_ids;
-    if (array_grow(&w->runs, &k->draft.runs_cap, w->n_runs + pos_runs_max(p, n_tokens, n_blocks)) != 0 ||
-        array_grow(&k->block_tokens, &k->block_tokens_cap, n_blocks) != 0)
-        return -ENOMEM;
-    for (uint32_t b = 0; b < n_blocks; b++)
-        k->block_tokens[b] = d->blocks[b].n_tokens;
     struct rng_key key = {.seed = (uint64_t)r->conf->seed,
                           .pass = s->pass,
                           .corpus = r->corpus_hash[s->corpus],
                           .record = (uint32_t)s->record,
                           .part = doc->piece.part % PARTS_MAX};
+    const struct conf_positions *p = pos_choose(r->conf->positions, r->conf->n_positions, key);
+    if (array_grow(&w->runs, &k->draft.runs_cap, w->n_runs + pos_runs_max(p, n_tokens, n_blocks)) != 0 ||
+        array_grow(&k->block_tokens, &k->block_tokens_cap, n_blocks) != 0)
+        return -ENOMEM;
+    for (uint32_t b = 0; b < n_blocks; b++)
+        k->block_tokens[b] = d->blocks[b].n_tokens;
     const struct pos_doc is = {.block_tokens = k->block_tokens,
                                .n_blocks = n_blocks,
                                .n_tokens = n_tokens,
@@ -121,7 +122,7 @@ static int add_runs(struct kitchen *k, const struct slot *s, const struct docume
                                .marks = r->marks,
                                .n_marks = r->n_marks};
     int outcome =
-        pos_draw(p, (uint32_t)p->max_position, key, &is, &k->positions, w->runs + w->n_runs, &doc->n_runs);
+        pos_draw(p, pos_window(p, k->progress), key, &is, &k->positions, w->runs + w->n_runs, &doc->n_runs);
     if (outcome < 0)
         return outcome;
     doc->outcome = (uint32_t)outcome;
@@ -396,6 +397,7 @@ static int add_slot(struct kitchen *k, struct window_order *o, uint32_t i)
     struct window *w = o->window;
     const struct recipe *r = w->recipe;
     const struct slot *s = &o->slots[i].slot;
+    k->progress = o->slots[i].progress;
     char detail[RECORD_DETAIL] = "";
     if (o->slots[i].duplicate)
         return add_unusable(k, s, UNUSABLE_DUPLICATE, "the same bytes as an earlier record");

@@ -101,6 +101,15 @@ uint64_t order_epoch(const struct order *o, uint64_t slot)
     return slot < o->n_left ? o->first_epoch : place_of(o, slot).epoch;
 }
 
+double order_progress(const struct order *o, uint64_t slot)
+{
+    struct place p = {DEAL_FIRST, o->first_epoch, 0, o->slots[DEAL_FIRST], 0};
+    if (slot >= o->n_left)
+        p = place_of(o, slot);
+    uint64_t whole = o->slots[DEAL_WHOLE], left = p.n_slots - p.slot;
+    return (double)p.epoch + (double)(left < whole ? whole - left : 0) / (double)whole;
+}
+
 uint64_t order_room(const struct order *o, uint64_t slot)
 {
     if (slot < o->n_left)

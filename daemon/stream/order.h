@@ -58,6 +58,9 @@ uint64_t order_slots(const struct order *o);       /* in all; UINT64_MAX: for ev
 uint64_t order_epoch_slots(const struct order *o); /* of a whole epoch */
 /* order_epoch - the one that a slot is in; those left over are in the one that the order begins in. */
 uint64_t order_epoch(const struct order *o, uint64_t slot);
+/* order_progress - how far the stream has come at a slot, in epochs: 1.25 is a quarter into the second. It
+ * never goes back; those left over are where the order begins. */
+double order_progress(const struct order *o, uint64_t slot);
 /* order_room - how many slots from this one on belong together: to the end of those left over, of the epoch,
  * or of all, whichever is next. 0: the order has ended. */
 uint64_t order_room(const struct order *o, uint64_t slot);

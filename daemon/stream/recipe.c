@@ -75,7 +75,10 @@ static int new_empty(const struct conf *conf, const struct conf_stream *stream, 
 static int mark_sentences(struct recipe *r)
 {
     char text[512]; /* longer pieces are no sentences' ends */
-    if (r->conf->positions.strategy != POS_LONGRECIPE)
+    bool wanted = false;
+    for (uint32_t i = 0; i < r->conf->n_positions; i++)
+        wanted = wanted || r->conf->positions[i].strategy == POS_LONGRECIPE;
+    if (!wanted)
         return 0;
     const int32_t n = tokenizer_vocab_size(r->tokenizer);
     r->marks = calloc((size_t)n, sizeof r->marks[0]);

@@ -87,6 +87,7 @@ static uint32_t find_records(const struct recipe *r, const struct order *order, 
     for (uint32_t i = 0; i < n_slots; i++) {
         struct corpus_extent e;
         order_get(order, cur, first_slot + i, &slots[i].slot);
+        slots[i].progress = order_progress(order, first_slot + i);
         if (i > 0 && same_record(&slots[i].slot, &slots[i - 1].slot)) {
             slots[i].read = slots[i - 1].read;
             slots[i].plain = slots[i - 1].plain;

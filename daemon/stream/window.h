@@ -103,6 +103,7 @@ void window_draft_fini(struct window_draft *d);
  * Owner: the caller; window_order_free leaves the window alone. */
 struct window_slot {
     struct slot slot;
+    double progress; /* see order_progress */
     uint32_t read; /* index into reads, pieces of one record share it; UINT32_MAX: larger than record_max, not
                       read */
     bool plain;    /* see corpus_extent */

@@ -1,10 +1,12 @@
 """Position ids, twice: the daemon's C and the Python package must give the same ones, and both keep the laws and follow
 the distributions that are known in closed form. Seeds are fixed: what passes once passes always."""
 
+import collections
 import math
 import random
 import subprocess
 import sys
+import tempfile
 import unittest
 from pathlib import Path
 
@@ -278,6 +280,80 @@ class Distributions(unittest.TestCase):
             drawn = mixed.draw([5, 6, 7, 8], Key(1, record))
             alone = Positions(one if drawn.settings["strategy"] == "skip_all" else other)
             self.assertEqual(drawn.ids.tobytes(), alone.ids([5, 6, 7, 8], Key(1, record)).tobytes())
+
+
+def corpus_hash(name):
+    run = subprocess.run([support.BUILD / "tests" / "positions", "names"], input=name, stdout=subprocess.PIPE, text=True, check=True)
+    return int(run.stdout)
+
+
+class FromADaemon(unittest.TestCase):
+    """What a trainer gets is what the Python package gives for the same keys: strategies that need no more than a length."""
+
+    MIXTURE = [{"strategy": "pose", "max_position": 4096, "chunks": 3, "weight": 3, "schedule": {1: 999}},
+               {"strategy": "randpos", "max_position": 2048, "probability": 0.5}, {"strategy": "none"},
+               {"name": "late", "strategy": "cream", "schedule": {0: 256, 1: 65536}, "weight": 0.5},
+               {"strategy": "shift", "max_position": 300}]
+
+    def setUp(self):
+        folder = tempfile.TemporaryDirectory(prefix="skipalign-positions-")
+        self.addCleanup(folder.cleanup)
+        rng = random.Random(3)
+        words = "one two three four five six".split()
+        say = lambda: " ".join(rng.choices(words, k=rng.randint(1, 25)))
+        records = [support.dialogue(*(say() for _ in range(2 * rng.randint(1, 2)))) for _ in range(3000)]
+        self.config = support.config(support.write_jsonl(Path(folder.name) / "c.jsonl", records), epochs=3)
+        self.config["streams"][0]["positions"] = self.MIXTURE
+        self.hash = corpus_hash("c0")
+
+    def read(self, feeder, n=None):
+        with support.Dealer(feeder.listen) as trainer:
+            return list(trainer.batches(n)), trainer.opened
+
+    def compare(self, batches, groups, passes):
+        """passes: how often each record has come; all of one pass lie in the epoch of that number."""
+        p = Positions(groups)
+        for document in (d for batch in batches for d in support.documents(batch)):
+            key = Key(17, document["record"], self.hash, passes[document["record"]])
+            passes[document["record"]] += 1
+            drawn = p.draw([len(document["ids"])], key, progress=float(key.epoch))
+            self.assertEqual(document["positions"].tolist(), drawn.ids.tolist())
+            yield drawn
+
+    def test_mixture_and_schedule(self):
+        with support.Feeder(self.config) as feeder:
+            batches, opened = self.read(feeder)
+            status = feeder.ctl("--json", "status")["streams"][0]
+            running = feeder.ctl("--json", "config")["streams"][0]["positions"]
+            self.assertIn("46.2 % pose: pose, sorted, below 4,096", feeder.ctl("status").stdout)
+        self.assertEqual((opened["strategy"], opened["max_position"]), ("mixture", 65536))
+        self.assertEqual([g["name"] for g in status["mixture"]], ["pose", "randpos", "none", "late", "shift"])
+        self.assertEqual((running[0]["schedule"], running[3]["weight"]), ({"1": 999}, 0.5))
+        seen = collections.Counter(drawn.settings["strategy"] for drawn in
+                                   self.compare(batches, self.MIXTURE, collections.Counter()))
+        self.assertGreater(sum(seen.values()), 8000)
+        for strategy, share in (("pose", 3), ("randpos", 1), ("none", 1), ("cream", 0.5), ("shift", 1)):
+            self.assertAlmostEqual(seen[strategy] / sum(seen.values()), share / 6.5, delta=0.03)
+
+    def test_change_of_one_element(self):
+        """A schedule that is set in the first epoch holds from its epochs on."""
+        with support.Feeder(self.config) as feeder:
+            self.read(feeder, 8)
+            feeder.ctl("set", "s.positions.pose.schedule", "{0.0: 700, 1: 999, 2: 50000}", "s.positions.none.weight", "2")
+            batches, opened = self.read(feeder)
+            history = feeder.ctl("history", "s").stdout
+        self.assertEqual(opened["generation"], 1)
+        self.assertIn("+ s.positions.pose.schedule: {0: 700, 1: 999, 2: 50000}", history)
+        change = next(i for i, b in enumerate(batches) if b["generation"] > 1)
+        self.assertGreaterEqual(change, 8)
+        after = [dict(group) for group in self.MIXTURE]
+        after[0]["schedule"] = {0: 700, 1: 999, 2: 50000}
+        after[2]["weight"] = 2
+        passes = collections.Counter()
+        before = list(self.compare(batches[:change], self.MIXTURE, passes))
+        drawn = list(self.compare(batches[change:], after, passes))
+        self.assertGreater(len(drawn) + len(before), 8000)
+        self.assertGreater(max(int(d.ids[-1]) for d in drawn if d.settings["strategy"] == "pose"), 4096)
 
 
 class WithoutAFeeder(unittest.TestCase):

@@ -180,6 +180,14 @@ static uint64_t hash_of(struct world *w, uint64_t number)
     return hash;
 }
 
+static struct conf_positions *positions_of(enum pos_strategy strategy)
+{
+    static struct conf_positions of[POS__COUNT];
+    of[strategy] =
+        (struct conf_positions){.strategy = strategy, .max_position = 4096, .probability = 1, .chunks = 2};
+    return &of[strategy];
+}
+
 static void add_generation(struct history *h, uint64_t first, const struct conf_stream *conf,
                            const struct conf_share *shares)
 {
@@ -194,19 +202,19 @@ static const struct conf_share once_each[CORPORA] = {{name_a, 1}, {name_b, 1}, {
 
 static void first_generation(struct history *h, int64_t epochs)
 {
-    const struct conf_stream conf = {
-        .name = stream_name_s,
-        .tokenizer = model,
-        .template_name = templates[0],
-        .n_corpora = 2,
-        .seq_len = 256,
-        .global_batch = 4,
-        .epochs = epochs,
-        .seed = 5,
-        .packing = true,
-        .last = LAST_PAD,
-        .max_unusable = 0.5,
-        .positions = {.strategy = POS_SKIP_ALL, .max_position = 4096, .probability = 1}};
+    const struct conf_stream conf = {.name = stream_name_s,
+                                     .tokenizer = model,
+                                     .template_name = templates[0],
+                                     .n_corpora = 2,
+                                     .seq_len = 256,
+                                     .global_batch = 4,
+                                     .epochs = epochs,
+                                     .seed = 5,
+                                     .packing = true,
+                                     .last = LAST_PAD,
+                                     .max_unusable = 0.5,
+                                     .positions = positions_of(POS_SKIP_ALL),
+                                     .n_positions = 1};
     *h = (struct history){0};
     add_generation(h, 0, &conf, once_each);
 }
@@ -234,7 +242,7 @@ static void change_anything(struct rng *rng, struct conf_stream *c)
         c->overlong = rng_below(rng, 2) ? OVERLONG_SPLIT : OVERLONG_TRUNCATE;
         break;
     default:
-        c->positions.strategy = (enum pos_strategy)rng_below(rng, POS__COUNT);
+        c->positions = positions_of((enum pos_strategy)rng_below(rng, POS__COUNT));
     }
 }
 

@@ -93,6 +93,28 @@ static void shares_are_exact_in_every_epoch_and_near_all_along(void **state)
     order_free(o);
 }
 
+/* Three quarters of the first epoch are gone, two slots are left over. */
+static void progress_rises_evenly_and_goes_on_where_the_order_began(void **state)
+{
+    (void)state;
+    struct order_corpus corpora[] = {{.hash = 1, .records = 500, .slots = 1000, .first_slots = 250}};
+    const struct slot left[2] = {{.record = 3}, {.record = 4}};
+    struct order *o = order_new(5, corpora, 1, 7, 0, left, 2);
+    assert_true(order_progress(o, 0) == 7.75 && order_progress(o, 1) == 7.75);
+    assert_true(order_progress(o, 2) == 7.75 && order_progress(o, 127) == 7.875);
+    assert_true(order_progress(o, 252) == 8 && order_progress(o, 1252) == 9);
+    for (uint64_t i = 3; i < 3000; i++)
+        assert_true(order_progress(o, i) > order_progress(o, i - 1));
+    order_free(o);
+    o = order_new(5, corpora, 1, 7, 8, left, 2);
+    assert_true(order_progress(o, 251) < 8);
+    order_free(o);
+    corpora[0].first_slots = 0; /* nothing of that epoch is left */
+    o = order_new(5, corpora, 1, 7, 0, left, 2);
+    assert_true(order_progress(o, 1) == 8 && order_progress(o, 2) == 8);
+    order_free(o);
+}
+
 static void a_slot_is_the_same_from_anywhere(void **state)
 {
     (void)state;
@@ -346,6 +368,7 @@ int main(void)
         cmocka_unit_test(permute_is_a_bijection),
         cmocka_unit_test(passes_differ_and_look_random),
         cmocka_unit_test(shares_are_exact_in_every_epoch_and_near_all_along),
+        cmocka_unit_test(progress_rises_evenly_and_goes_on_where_the_order_began),
         cmocka_unit_test(a_slot_is_the_same_from_anywhere),
         cmocka_unit_test(the_mixture_is_shuffled),
         cmocka_unit_test(a_stream_from_the_beginning_is_what_it_always_was),

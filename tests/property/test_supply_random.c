@@ -140,8 +140,8 @@ static void choose_streams(struct round *x)
         c->overlong = below(x, OVERLONG__COUNT);
         c->epochs = 1 + below(x, 3);
         c->max_unusable = 1;
-        c->positions.strategy = below(x, POS__COUNT);
-        c->positions.sampler = below(x, SAMPLER__COUNT);
+        c->positions->strategy = below(x, POS__COUNT);
+        c->positions->sampler = below(x, SAMPLER__COUNT);
     }
 }
 

@@ -50,6 +50,8 @@ struct rig *rig_new(const char *folder, const char *state, int n_records, int ba
     r->share = (struct conf_share){.corpus = corpus_name, .repeat = 1};
     for (int i = 0; i < RIG_STREAMS; i++) {
         (void)snprintf(r->names[i], sizeof r->names[i], "s%d", i);
+        r->positions[i] = (struct conf_positions){
+            .strategy = POS_SKIP_ALL, .max_position = 4096, .probability = 1, .chunks = 2};
         r->confs[i] = (struct conf_stream){
             .name = r->names[i],
             .tokenizer = model,
@@ -62,7 +64,8 @@ struct rig *rig_new(const char *folder, const char *state, int n_records, int ba
             .seed = 3,
             .packing = true,
             .max_unusable = 0.5,
-            .positions = {.strategy = POS_SKIP_ALL, .max_position = 4096, .probability = 1},
+            .positions = &r->positions[i],
+            .n_positions = 1,
         };
     }
     r->conf = (struct conf){.refs = 1,

@@ -19,6 +19,7 @@ struct rig {
     struct conf_corpus corpus_conf;
     struct conf_share share;
     struct conf_stream confs[RIG_STREAMS];
+    struct conf_positions positions[RIG_STREAMS];
     char names[RIG_STREAMS][4], state[256], path[256];
     char *paths[1];
     uint32_t n_streams, workers_n;

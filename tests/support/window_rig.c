@@ -21,20 +21,22 @@ void window_rig_open(struct window_rig *r, struct folder *f, enum corpus_format 
     r->corpus_conf =
         (struct conf_corpus){.name = corpus_name, .paths = &r->path, .n_paths = 1, .format = format};
     r->share = (struct conf_share){.corpus = corpus_name, .repeat = 1};
-    r->stream = (struct conf_stream){
-        .name = name,
-        .tokenizer = model,
-        .template_name = template_name,
-        .corpora = &r->share,
-        .n_corpora = 1,
-        .seq_len = 256,
-        .global_batch = 8,
-        .epochs = 1,
-        .seed = 3,
-        .packing = true,
-        .overlong = OVERLONG_SPLIT,
-        .max_unusable = 1,
-        .positions = {.strategy = POS_SKIP_ALL, .max_position = 65536, .probability = 1}};
+    r->positions = (struct conf_positions){
+        .strategy = POS_SKIP_ALL, .max_position = 65536, .probability = 1, .chunks = 2};
+    r->stream = (struct conf_stream){.name = name,
+                                     .tokenizer = model,
+                                     .template_name = template_name,
+                                     .corpora = &r->share,
+                                     .n_corpora = 1,
+                                     .seq_len = 256,
+                                     .global_batch = 8,
+                                     .epochs = 1,
+                                     .seed = 3,
+                                     .packing = true,
+                                     .overlong = OVERLONG_SPLIT,
+                                     .max_unusable = 1,
+                                     .positions = &r->positions,
+                                     .n_positions = 1};
     r->conf = (struct conf){.refs = 1,
                             .record_max = 1 << 24,
                             .corpora = &r->corpus_conf,

@@ -14,6 +14,7 @@ struct window_rig {
     struct conf_corpus corpus_conf;
     struct conf_share share;
     struct conf_stream stream;
+    struct conf_positions positions;
     char *path;
     struct corpus *corpus;
     struct tokenizer *tokenizer;

@@ -39,6 +39,8 @@ struct fixture {
     uint32_t n_sockets;
 };
 
+static struct conf_positions fixture_positions = {.strategy = POS_SKIP_ALL, .max_position = 65536};
+
 static inline void fixture_stream(struct fixture *x, uint32_t i, const char *name, int64_t rows,
                                   int64_t length, uint64_t steps)
 {
@@ -50,7 +52,8 @@ static inline void fixture_stream(struct fixture *x, uint32_t i, const char *nam
         .seq_len = length,
         .global_batch = rows,
         .packing = true,
-        .positions = {.strategy = POS_SKIP_ALL, .max_position = 65536},
+        .positions = &fixture_positions,
+        .n_positions = 1,
     };
     x->recipe[i] = (struct recipe){
         .conf = &x->conf[i],

@@ -27,11 +27,21 @@ static const char base_text[] =
     "- {name: plain, tokenizer: m, template: plain, corpora: [{name: tulu}], seq_len: 128, global_batch: 1,\n"
     "   positions: {strategy: none}}\n";
 
+static const char mixed_text[] =
+    "corpora: [{name: tulu, paths: [/d/a.jsonl]}]\n"
+    "streams:\n"
+    "- {name: chat, tokenizer: m, template: plain, corpora: [{name: tulu}], seq_len: 8, global_batch: 1,\n"
+    "   positions: [{max_position: 16, weight: 7}, {strategy: pose, max_position: 16},\n"
+    "               {name: far, strategy: pose, max_position: 64, weight: 0.5}]}\n";
+
+/* What is edited. */
+static const char *edited_text = base_text;
+
 static struct conf *base(void)
 {
     struct conf *c = NULL;
     struct conf_errors errors = {0};
-    if (conf_parse("/etc/skipalign/c.yaml", base_text, strlen(base_text), &c, &errors) != 0)
+    if (conf_parse("/etc/skipalign/c.yaml", edited_text, strlen(edited_text), &c, &errors) != 0)
         fail_msg("%s", errors.text);
     return c;
 }
@@ -237,8 +247,9 @@ static void test_each_error_names_its_key(void **state)
          "feed, control, corpora, templates, streams, chat, plain\n"},
         {"chat.positions.max_positon = 8",
          "chat.positions.max_positon: no such key; did you mean \"max_position\"?\n"},
-        {"chat.positions.seed = 8", "chat.positions.seed: no such key; there are "
-                                    "strategy, sampler, max_position, probability, min_gap, chunks\n"},
+        {"chat.positions.seed = 8",
+         "chat.positions.seed: no such key; there are "
+         "name, weight, strategy, sampler, max_position, schedule, probability, min_gap, chunks\n"},
         {"chat.seq_len.x = 8",
          "chat.seq_len.x: no such key; seq_len is a whole number and has no keys in it\n"},
         {"corpora.tulu.formt = text", "corpora.tulu.formt: no such key; did you mean \"format\"?\n"},
@@ -331,6 +342,67 @@ static void test_each_error_names_its_key(void **state)
             fail_msg("%s\ngave: %swanted: %s", cases[i].edits, text, cases[i].error);
         free(text);
     }
+}
+
+#define SKIP_ALL(max) "sampler: sorted, max_position: " max ", probability: 1, min_gap: 0, chunks: 2}"
+
+static void test_positions_become_a_mixture_and_one_again(void **state)
+{
+    (void)state;
+    changes_to("chat.positions.schedule = {0.5: 131072, 0: 8192}",
+               "chat.positions.schedule: none -> {0: 8192, 0.5: 131072}\n");
+    changes_to("chat.positions = {strategy: pose, max_position: 9999, chunks: 4}",
+               "chat.positions.strategy: skip_all -> pose\nchat.positions.max_position: 65536 -> 9999\n"
+               "chat.positions.chunks: 2 -> 4\n");
+    changes_to("chat.positions = [{max_position: 65536, weight: 7}, {name: p, strategy: pose, max_position: "
+               "8192}]\nchat.positions.p.weight = 3",
+               "chat.positions: {strategy: skip_all, " SKIP_ALL(
+                   "65536") " -> "
+                            "[{name: \"skip_all\", weight: 7, strategy: skip_all, " SKIP_ALL(
+                                "65536") ", "
+                                         "{name: \"p\", weight: 3, strategy: pose, " SKIP_ALL("8192") "]\n");
+    edited_text = mixed_text;
+    changes_to("chat.positions.far.schedule = {1.5: 32}", "chat.positions.far.schedule: none -> {1.5: 32}\n");
+    changes_to(
+        "chat.positions.skip_all.weight = 1\nchat.positions.pose",
+        "chat.positions.skip_all.weight: 7 -> 1\nchat.positions.pose: {weight: 1, strategy: pose, " SKIP_ALL(
+            "16") " -> none\n");
+    changes_to("chat.positions.none = {strategy: none, weight: 2}",
+               "chat.positions.none: none -> {weight: 2, strategy: none, sampler: sorted, max_position: 8, "
+               "probability: 1, min_gap: 0, chunks: 2}\n");
+    changes_to("chat.positions = {max_position: 16}",
+               "chat.positions: [{name: \"skip_all\", weight: 7, strategy: skip_all, " SKIP_ALL(
+                   "16") ", "
+                         "{name: \"pose\", weight: 1, strategy: pose, " SKIP_ALL(
+                             "16") ", "
+                                   "{name: \"far\", weight: 0.5, strategy: pose, " SKIP_ALL(
+                                       "64") "] -> {strategy: skip_all, " SKIP_ALL("16") "\n");
+    static const struct {
+        const char *edits, *error;
+    } wrong[] = {
+        {"chat.positions.max_position = 32",
+         "chat.positions.max_position: positions is a list here; say of which element, as in "
+         "positions.skip_all.KEY\n"},
+        {"chat.positions.far.weight = 0",
+         "chat.positions.far.weight: \"0\" is out of range; allowed is 1e-09..1000000000\n"},
+        {"chat.positions = []", "chat.positions: is empty (0 entries); allowed are 1..16 entries\n"},
+        {"chat.positions = {max_position: 9, weight: 2}",
+         "chat.positions.weight: is for a list of groups, and this is one alone; leave it out\n"},
+        {"chat.positions.far.schedule = {1: 4}", "chat.positions.far.schedule: 4 is below seq_len (8): a "
+                                                 "sample as long as a row would not fit; raise "
+                                                 "max_position or lower seq_len\n"},
+        {"chat.positions = [5]\nchat.positions.max_position = 3",
+         "chat.positions[0]: is a single value; wanted is a group of keys\n"
+         "chat.positions.max_position: positions is a list here; say of which element, as in "
+         "positions.NAME.KEY\n"},
+    };
+    for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
+        char *text = refusal(wrong[i].edits);
+        if (strcmp(text, wrong[i].error) != 0)
+            fail_msg("%s\ngave: %swanted: %s", wrong[i].edits, text, wrong[i].error);
+        free(text);
+    }
+    edited_text = base_text;
 }
 
 static void test_all_errors_come_at_once_in_the_order_of_the_edits(void **state)
@@ -435,6 +507,7 @@ int main(void)
         cmocka_unit_test(test_every_kind_of_value_changes),
         cmocka_unit_test(test_elements_come_and_go),
         cmocka_unit_test(test_each_error_names_its_key),
+        cmocka_unit_test(test_positions_become_a_mixture_and_one_again),
         cmocka_unit_test(test_all_errors_come_at_once_in_the_order_of_the_edits),
         cmocka_unit_test(test_nesting_is_bounded),
         cmocka_unit_test(test_any_edit_is_taken_or_refused_with_a_reason),

@@ -143,6 +143,12 @@ static void test_all_kinds_of_values_come_back(void **state)
         "templates: [{name: t, user: "
         "\"a\\x85\\u2028\\u2029\\ufeff\\uffff\\ufffe\\x9f\\xa0\\x01\\x7f\\e{content}\", "
         "assistant: \"{content}\\U0001F600\\U0010ffff\\ud7ff\\ue000\"}]\n" CORPORA STREAM "}]\n",
+        CORPORA
+        "streams: [{name: s, tokenizer: m, template: plain, corpora: [{name: tulu}], seq_len: 8, "
+        "global_batch: 1, positions: [{strategy: none}, {weight: 1e-3, max_position: 9, schedule: {2: 8, "
+        "0.1: 99, 1e3: 12}}, {name: b, max_position: 10}]}]\n",
+        CORPORA "streams: [{name: s, tokenizer: m, template: plain, corpora: [{name: tulu}], seq_len: 8, "
+                "global_batch: 1, positions: [{strategy: none, name: alone}]}]\n",
         CORPORA STREAM
         ", special_tokens: {\"~\": 0, \"a: b\": 1, \"\\\"\": 2, \"\\u2028\": 3, ? \"\\n\" : 4}}]\n",
     };
@@ -171,7 +177,10 @@ static void test_what_follows_from_another_key_is_left_out(void **state)
     } cases[] = {{"strategy: none", false},
                  {"strategy: none, max_position: 8", false},
                  {"strategy: none, max_position: 9", true},
-                 {"strategy: skip_all, max_position: 8", true}};
+                 {"strategy: skip_all, max_position: 8", true},
+                 {"strategy: pose, schedule: {0.0: 8, 1: 99}", false},
+                 {"strategy: pose, max_position: 8, schedule: {0: 8, 1: 99}", false},
+                 {"strategy: pose, max_position: 9, schedule: {0: 8}", true}};
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         char text[512];
         (void)snprintf(text, sizeof text,

@@ -132,12 +132,12 @@ static void test_every_key_arrives(void **state)
     assert_string_equal(s->special_tokens[0].piece, "<|im_start|>");
     assert_int_equal(s->special_tokens[0].id, 32000);
     assert_int_equal(s->special_tokens[1].id, 0);
-    assert_int_equal(s->positions.strategy, POS_SKIP_OUTER);
-    assert_int_equal(s->positions.sampler, SAMPLER_PINNED);
-    assert_int_equal(s->positions.max_position, INT32_MAX);
-    assert_true(s->positions.probability == 0.5);
-    assert_int_equal(s->positions.min_gap, 7);
-    assert_int_equal(s->positions.chunks, 3);
+    assert_int_equal(s->positions->strategy, POS_SKIP_OUTER);
+    assert_int_equal(s->positions->sampler, SAMPLER_PINNED);
+    assert_int_equal(s->positions->max_position, INT32_MAX);
+    assert_true(s->positions->probability == 0.5);
+    assert_int_equal(s->positions->min_gap, 7);
+    assert_int_equal(s->positions->chunks, 3);
     conf_free(c);
 }
 
@@ -162,11 +162,11 @@ static void test_what_is_absent_has_its_default(void **state)
     assert_int_equal(s->seed, 0);
     assert_int_equal(s->epochs, 1);
     assert_int_equal(s->n_special_tokens, 0);
-    assert_int_equal(s->positions.strategy, POS_SKIP_ALL);
-    assert_int_equal(s->positions.sampler, SAMPLER_SORTED);
-    assert_true(s->positions.probability == 1.0);
-    assert_int_equal(s->positions.min_gap, 0);
-    assert_int_equal(s->positions.chunks, 2);
+    assert_int_equal(s->positions->strategy, POS_SKIP_ALL);
+    assert_int_equal(s->positions->sampler, SAMPLER_SORTED);
+    assert_true(s->positions->probability == 1.0);
+    assert_int_equal(s->positions->min_gap, 0);
+    assert_int_equal(s->positions->chunks, 2);
     conf_free(c);
 }
 
@@ -176,7 +176,7 @@ static void test_strategy_none_needs_no_max_position(void **state)
     struct conf *c =
         parse(CORPORA "streams: [{name: s, tokenizer: m, template: plain, corpora: [{name: tulu}], "
                       "seq_len: 77, global_batch: 1, positions: {strategy: none}}]");
-    assert_int_equal(c->streams[0].positions.max_position, 77);
+    assert_int_equal(c->streams[0].positions->max_position, 77);
     conf_free(c);
 }
 
@@ -204,7 +204,7 @@ static void test_anchors_json_and_a_byte_order_mark_are_yaml(void **state)
               "   \"seq_len\": 8, \"global_batch\": 1, \"positions\": *p}\r\n");
     assert_int_equal(c->n_streams, 2);
     assert_string_equal(c->streams[1].corpora[0].corpus, "tulu");
-    assert_int_equal(c->streams[1].positions.max_position, 9);
+    assert_int_equal(c->streams[1].positions->max_position, 9);
     conf_free(c);
 }
 

@@ -36,6 +36,9 @@ static struct conf_errors refused(const char *text, size_t size)
 #define POSITIONS(more)                                                                                      \
     "streams: [{name: s, tokenizer: m, template: plain, corpora: [{name: tulu}], seq_len: 8, global_batch: " \
     "1, positions: {" more "}}]\n"
+#define MIXTURE(groups)                                                                                      \
+    "streams: [{name: s, tokenizer: m, template: plain, corpora: [{name: tulu}], seq_len: 8, global_batch: " \
+    "1, positions: [" groups "]}]\n"
 #define TOP CORPORA STREAM("")
 
 /* Each has one mistake; the message begins with the first text after "c.yaml:" and holds the second. */
@@ -159,6 +162,27 @@ static const struct {
      "raise"},
     {CORPORA POSITIONS("strategy: none, max_position: 7"),
      "2:148: streams[0].positions.max_position: 7 is below", ""},
+    {CORPORA POSITIONS("max_position: 9, schedule: {0.5: 7}"),
+     "2:145: streams[0].positions.schedule: 7 is below seq_len (8)", ""},
+    {CORPORA POSITIONS("max_position: 9, schedule: {1: 9, 1.0: 9}"),
+     "2:152: streams[0].positions.schedule[1]: epoch 1 is given twice", ""},
+    {CORPORA POSITIONS("max_position: 9, schedule: {-1: 9}"),
+     "2:146: streams[0].positions.schedule[0]: \"-1\" is out of range; allowed is 0..1000000000", ""},
+    {CORPORA POSITIONS("max_position: 9, schedule: [9]"),
+     "2:145: streams[0].positions.schedule: is a list; wanted is a map of epochs", ""},
+    {CORPORA POSITIONS("strategy: none, schedule: {1: 9}"),
+     "2:117: streams[0].positions.max_position: is missing; strategy none needs it", ""},
+    {CORPORA POSITIONS("max_position: 9, name: a"), "2:141: streams[0].positions.name: is for a list", ""},
+    {CORPORA MIXTURE("{max_position: 9}, {max_position: 10}"),
+     "2:137: streams[0].positions[1].strategy: another in the list is called \"skip_all\" already", "name:"},
+    {CORPORA MIXTURE("{name: none, max_position: 9}, {strategy: none}"),
+     "2:160: streams[0].positions[1].strategy: another in the list is called \"none\"", ""},
+    {CORPORA MIXTURE("{name: a, max_position: 9}, {name: a, max_position: 9}"),
+     "2:153: streams[0].positions[1].name: \"a\" is already in the list, in line 2;", ""},
+    {CORPORA MIXTURE("{max_position: 9}, {strategy: pose}"),
+     "2:137: streams[0].positions[1].max_position: is missing; strategy pose needs it", ""},
+    {CORPORA MIXTURE("{max_position: 9, weight: -1}"),
+     "2:144: streams[0].positions[0].weight: \"-1\" is out of range", ""},
     {CORPORA POSITIONS("max_position: 2147483648"),
      "2:132: streams[0].positions.max_position: \"2147483648\" is out", ""},
     {CORPORA POSITIONS("max_position: 9, min_gap: 9"),
