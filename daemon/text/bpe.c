@@ -48,7 +48,9 @@ struct bpe {
     int32_t n_pieces, n_symbols;
     int32_t ascii[ASCII];              /* symbols of characters */
     int32_t ascii_joins[ASCII][ASCII]; /* the piece that two of them join into; STRANGER: none */
-    int32_t bytes[256];                /* ids of byte pieces */
+    bool has_bytes;
+    int32_t bytes[256]; /* ids of byte pieces, if it has them */
+    int32_t unk;        /* else this */
     bool defined_first[256];           /* a user-defined symbol begins with this byte */
 };
 
@@ -269,13 +271,16 @@ static int make_defined(struct bpe *b, const struct pieces *p)
     return 0;
 }
 
-int bpe_new(const struct pieces *p, const int32_t bytes[256], struct bpe **ret)
+int bpe_new(const struct pieces *p, const int32_t *bytes, int32_t unk, struct bpe **ret)
 {
     struct bpe *b = calloc(1, sizeof *b);
     if (b == NULL)
         return -ENOMEM;
     b->n_pieces = b->n_symbols = p->n;
-    memcpy(b->bytes, bytes, sizeof b->bytes);
+    b->has_bytes = bytes != NULL;
+    if (bytes != NULL)
+        memcpy(b->bytes, bytes, sizeof b->bytes);
+    b->unk = unk;
     if (make_characters(b, p) != 0 || make_joins(b, p) != 0 || make_ranks(b, p) != 0 ||
         make_defined(b, p) != 0) {
         bpe_free(b);
@@ -388,6 +393,8 @@ size_t bpe_encode(const struct bpe *b, const uint8_t *text, size_t size, int32_t
     for (uint32_t i = 0; i < r.n; i = r.next[i]) {
         if (r.symbol[i] != STRANGER && r.symbol[i] < b->n_pieces)
             ids[n++] = r.symbol[i];
+        else if (!b->has_bytes)
+            ids[n++] = b->unk;
         else
             for (size_t k = r.start[i]; k < r.start[r.next[i]]; k++)
                 ids[n++] = b->bytes[text[k]];

@@ -248,28 +248,33 @@ static int encode_block(struct cache *c, const struct cut *cut, const struct bpe
     return 0;
 }
 
-int cache_encode(struct cache *c, const struct cut *cut, const struct bpe *b, bool prefix, struct slice text,
-                 int32_t **ids, size_t *cap, size_t *n)
+/* How many bytes of text fit: a character is whole in a block; more trailing bytes than four in a row are not
+ * valid anyway. */
+static size_t fitting(struct slice text, size_t room)
 {
+    if (room >= text.size)
+        return text.size;
+    for (unsigned i = 0; i < 4 && utf8_is_trail((uint8_t)text.data[room]); i++)
+        room--;
+    return room;
+}
+
+int cache_encode(struct cache *c, const struct normal *normal, const struct cut *cut, const struct bpe *b,
+                 struct slice text, int32_t **ids, size_t *cap, size_t *n)
+{
+    struct normal_state state = {.space = normal->prefix};
     size_t made = *n, size = 0, rest;
-    if (text.size == 0)
-        return 0;
-    if (prefix)
-        c->text[size++] = ' ';
     while (text.size > 0) {
-        size_t take = BLOCK_BYTES - size;
-        if (take >= text.size) {
-            take = text.size;
-        } else {
-            /* A character is whole in a block; more trailing bytes than four in a row are not valid anyway.
-             */
-            for (unsigned i = 0; i < 4 && utf8_is_trail((uint8_t)text.data[take]); i++)
-                take--;
-        }
-        memcpy(c->text + size, text.data, take);
-        size += take;
+        /* A space more than there was in this part may come before it. */
+        size_t take = fitting(text, BLOCK_BYTES - 1 - size);
+        ptrdiff_t got = normal_take(normal, &state, (const uint8_t *)text.data, take, c->text + size);
+        if (got < 0)
+            return 1;
+        size += (size_t)got;
         text.data += take;
         text.size -= take;
+        if (size == 0)
+            continue;
         int rc = encode_block(c, cut, b, size, text.size == 0, &rest, ids, cap, &made);
         if (rc != 0)
             return rc;

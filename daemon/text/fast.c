@@ -2,6 +2,7 @@
 
 #include "base/err.h"
 #include "text/cache.h"
+#include "text/normal.h"
 #include "text/pieces.h"
 #include "text/utf8.h"
 
@@ -25,7 +26,8 @@ struct seat {
 struct fast {
     struct cut *cut;
     struct bpe *bpe;
-    bool prefix;
+    struct normal normal;
+    int32_t merged; /* the id that never comes twice in a row: the unknown, without byte fallback; else -1 */
     uint32_t verify; /* one text in so many is compared; 0: none */
     atomic_uint_fast64_t compared, differed;
     atomic_bool doubted;
@@ -43,18 +45,12 @@ static const char *check_spec(const struct spm_spec *s)
         return "its file has parts twice or of another type than they should be";
     if (s->model_type != SPM_BPE)
         return "it is no BPE model";
-    if (s->charsmap_bytes > 0)
-        return "its normaliser changes characters";
-    if (s->remove_extra_whitespaces != 0)
-        return "its normaliser removes spaces";
     if (s->escape_whitespaces != 1)
         return "it keeps spaces as they are";
     if (s->whitespace_as_suffix != 0)
         return "its spaces come after words";
-    if (s->add_dummy_prefix > 1 || s->byte_fallback > 1)
+    if (s->add_dummy_prefix > 1 || s->remove_extra_whitespaces > 1 || s->byte_fallback > 1)
         return "a flag in it is neither 0 nor 1";
-    if (s->byte_fallback == 0)
-        return "it has no byte fallback";
     return NULL;
 }
 
@@ -115,6 +111,18 @@ static const char *check_pieces(const struct pieces *p, const struct sp *sp)
     return pieces_find(p, slice_of(" ")) < 0 ? "a space is no piece of it" : NULL;
 }
 
+/* A user-defined symbol stays as it is in text, whatever the normaliser's rules. */
+static const char *check_defined(const struct pieces *p, const struct normal *n)
+{
+    for (int32_t id = 0; id < p->n; id++)
+        for (size_t i = 0; p->types[id] == SPM_USER_DEFINED && i < p->texts[id].size; i++) {
+            uint8_t c = (uint8_t)p->texts[id].data[i];
+            if (n->to[c] >= 0 && n->to[c] != c)
+                return "its normaliser has a rule for a character of a user-defined symbol";
+        }
+    return NULL;
+}
+
 /* ---- caches ---- */
 
 /* Where this thread found one last: it comes back to what it knows, and new threads fill gaps first. */
@@ -159,6 +167,17 @@ void fast_verify(struct fast *f, uint32_t one_in)
     f->verify = one_in;
 }
 
+/* As the library does: a run of characters that it does not know is one unknown. */
+static void merge_unknown(int32_t unk, int32_t *ids, size_t first, size_t *n)
+{
+    size_t k = first;
+    for (size_t i = first; i < *n; i++) {
+        ids[k] = ids[i];
+        k += ids[i] != unk || k == first || ids[k - 1] != unk;
+    }
+    *n = k;
+}
+
 int fast_encode(struct fast *f, struct slice text, int32_t **ids, size_t *cap, size_t *n, bool *ret_due)
 {
     struct cache *c;
@@ -166,7 +185,10 @@ int fast_encode(struct fast *f, struct slice text, int32_t **ids, size_t *cap, s
     struct seat *s = take_seat(f, &c);
     if (s == NULL)
         return 1;
-    int rc = cache_encode(c, f->cut, f->bpe, f->prefix, text, ids, cap, n);
+    size_t first = *n;
+    int rc = cache_encode(c, &f->normal, f->cut, f->bpe, text, ids, cap, n);
+    if (f->merged >= 0)
+        merge_unknown(f->merged, *ids, first, n);
     *ret_due = is_due(f, add_one(&s->texts));
     if (rc == 1)
         (void)add_one(&s->refused);
@@ -260,21 +282,23 @@ static int check_ids(struct fast *f, const struct pieces *p, const struct sp *sp
 }
 
 /* The tables, compared; *ret_why is NULL if they are good. */
-static int make(struct fast *f, const struct pieces *p, const struct sp *sp, const char **ret_why,
-                struct err *reterr)
+static int make(struct fast *f, const struct pieces *p, const struct spm_spec *spec, const struct sp *sp,
+                const char **ret_why, struct err *reterr)
 {
     int32_t bytes[256];
-    *ret_why = check_pieces(p, sp);
+    *ret_why = normal_init(&f->normal, spec) ? check_pieces(p, sp) : "its normaliser has odd rules";
+    if (*ret_why == NULL)
+        *ret_why = check_defined(p, &f->normal);
     if (*ret_why != NULL)
         return 0;
-    for (unsigned i = 0; i < 256; i++) {
+    for (unsigned i = 0; f->merged < 0 && i < 256; i++) {
         char name[8];
         (void)snprintf(name, sizeof name, "<0x%02X>", i);
         bytes[i] = sp_id(sp, slice_of(name));
     }
     int rc = cut_new(p, &f->cut);
     if (rc == 0)
-        rc = bpe_new(p, bytes, &f->bpe);
+        rc = bpe_new(p, f->merged < 0 ? bytes : NULL, f->merged, &f->bpe);
     if (rc == 0)
         rc = check_ids(f, p, sp, reterr);
     if (rc == 1)
@@ -295,8 +319,8 @@ int fast_new(const struct sp *sp, const struct spm_file *file, struct fast **ret
     if (rc != 0)
         goto out_free;
     memset(f, 0, sizeof *f);
-    f->prefix = file->spec.add_dummy_prefix != 0;
-    rc = make(f, p, sp, ret_why, reterr);
+    f->merged = file->spec.byte_fallback != 0 ? -1 : sp_unk(sp);
+    rc = make(f, p, &file->spec, sp, ret_why, reterr);
     if (rc == 0 && *ret_why == NULL)
         *ret = f;
     else

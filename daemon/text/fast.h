@@ -1,5 +1,6 @@
 /* fast - libsentencepiece's ids without libsentencepiece, for models that are known to allow it: the text is
- * cut where no piece can lie (cut.h), parts met before are looked up (cache.h), others are encoded (bpe.h).
+ * normalised (normal.h) and cut where no piece can lie (cut.h), parts met before are looked up (cache.h),
+ * others are encoded (bpe.h).
  *
  * Each thread that tokenises holds a cache for the time of a text; it comes back to the one it had last. So
  * there are as many as threads were at it at once, at most FAST_THREADS.

@@ -81,8 +81,8 @@ static bool piece_type(struct slice piece, uint8_t *ret, bool *odd)
 /* What of a spec matters to us; a field that is not of its wire type, or not there once, makes it odd. */
 struct wanted {
     uint32_t number;
-    enum wire wire;
-    uint64_t *value; /* of a varint; of bytes: how many */
+    uint64_t *value;     /* a varint; */
+    struct slice *bytes; /* or, if that is NULL, bytes */
 };
 
 static void read_spec(struct slice spec, const struct wanted *wanted, size_t n, bool *odd)
@@ -93,9 +93,12 @@ static void read_spec(struct slice spec, const struct wanted *wanted, size_t n, 
         for (size_t i = 0; i < n; i++) {
             if (wanted[i].number != f.number)
                 continue;
-            *odd |= wanted[i].wire != f.wire || (seen >> i & 1) != 0;
+            *odd |= f.wire != (wanted[i].value != NULL ? VARINT : BYTES) || (seen >> i & 1) != 0;
             seen |= 1u << i;
-            *wanted[i].value = f.wire == VARINT ? f.value : f.inside.size;
+            if (wanted[i].value != NULL)
+                *wanted[i].value = f.value;
+            else
+                *wanted[i].bytes = f.inside;
         }
     *odd |= spec.size > 0;
 }
@@ -103,9 +106,9 @@ static void read_spec(struct slice spec, const struct wanted *wanted, size_t n, 
 static void read_trainer(struct slice spec, struct spm_spec *ret)
 {
     const struct wanted wanted[] = {
-        {3, VARINT, &ret->model_type},
-        {24, VARINT, &ret->whitespace_as_suffix},
-        {35, VARINT, &ret->byte_fallback},
+        {3, &ret->model_type, NULL},
+        {24, &ret->whitespace_as_suffix, NULL},
+        {35, &ret->byte_fallback, NULL},
     };
     read_spec(spec, wanted, sizeof wanted / sizeof *wanted, &ret->odd);
 }
@@ -113,10 +116,10 @@ static void read_trainer(struct slice spec, struct spm_spec *ret)
 static void read_normalizer(struct slice spec, struct spm_spec *ret)
 {
     const struct wanted wanted[] = {
-        {2, BYTES, &ret->charsmap_bytes},
-        {3, VARINT, &ret->add_dummy_prefix},
-        {4, VARINT, &ret->remove_extra_whitespaces},
-        {5, VARINT, &ret->escape_whitespaces},
+        {2, NULL, &ret->charsmap},
+        {3, &ret->add_dummy_prefix, NULL},
+        {4, &ret->remove_extra_whitespaces, NULL},
+        {5, &ret->escape_whitespaces, NULL},
     };
     read_spec(spec, wanted, sizeof wanted / sizeof *wanted, &ret->odd);
 }

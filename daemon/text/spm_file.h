@@ -22,7 +22,8 @@ enum spm_model { SPM_UNIGRAM = 1, SPM_BPE, SPM_WORD, SPM_CHAR };
 struct spm_spec {
     uint64_t model_type; /* enum spm_model */
     uint64_t byte_fallback, whitespace_as_suffix;
-    uint64_t charsmap_bytes, add_dummy_prefix, remove_extra_whitespaces, escape_whitespaces;
+    uint64_t add_dummy_prefix, remove_extra_whitespaces, escape_whitespaces;
+    struct slice charsmap; /* precompiled_charsmap; borrowed from the file's bytes */
     bool odd; /* something is there twice, or is not of its type: libsentencepiece may read it in another way
                */
 };

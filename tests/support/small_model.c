@@ -22,11 +22,16 @@ void small_model_write(const char *path, const struct small_piece *pieces, size_
     /* trainer_spec { model_type: BPE }, normalizer_spec { name: "identity", remove_extra_whitespaces: false }
      */
     static const char specs[] = "\x12\x02\x18\x02\x1a\x0c\x0a\x08identity\x20";
+    small_model_write_specs(path, pieces, n, (struct slice){specs, sizeof specs});
+}
+
+void small_model_write_specs(const char *path, const struct small_piece *pieces, size_t n, struct slice specs)
+{
     FILE *f = fopen(path, "w");
     assert_non_null(f);
     for (size_t i = 0; i < n; i++)
         write_piece(f, &pieces[i]);
-    assert_int_equal(fwrite(specs, sizeof specs, 1, f), 1);
+    assert_int_equal(fwrite(specs.data, specs.size, 1, f), 1);
     assert_int_equal(fclose(f), 0);
 }
 

@@ -18,6 +18,9 @@ struct small_piece {
 };
 
 void small_model_write(const char *path, const struct small_piece *pieces, size_t n);
+/* small_model_write_specs - specs: trainer_spec and normalizer_spec as they lie in a file. */
+void small_model_write_specs(const char *path, const struct small_piece *pieces, size_t n,
+                             struct slice specs);
 
 /* small_model_write_bytes - the same with byte fallback: <unk> comes first, then 256 byte pieces, then these.
  * specs: trainer_spec and normalizer_spec as they lie in a file; NULL: as said above. */

@@ -163,8 +163,10 @@ static void test_rules_of_the_model(void **state)
     SPECS("\x12\x05\x18\x02\x98\x02\x01\x1a\x02\x20\x00", NULL);
     SPECS("\x12\x05\x18\x02\x98\x02\x01\x1a\x04\x20\x00\x18\x00", NULL); /* no dummy prefix */
     SPECS("\x12\x05\x18\x02\x98\x02\x01\x1a\x04\x20\x00\x28\x00", "keeps spaces as they are");
-    SPECS("\x12\x05\x18\x02\x98\x02\x01\x1a\x02\x20\x01", "removes spaces");
-    SPECS("\x12\x05\x18\x02\x98\x02\x01\x1a\x00", "removes spaces"); /* when nothing is said */
+    SPECS("\x12\x05\x18\x02\x98\x02\x01\x1a\x02\x20\x01", NULL); /* removes spaces */
+    SPECS("\x12\x05\x18\x02\x98\x02\x01\x1a\x00", NULL);         /* when nothing is said */
+    SPECS("\x12\x05\x18\x02\x98\x02\x01\x1a\x02\x18\x00", NULL); /* no dummy prefix either */
+    SPECS("\x12\x05\x18\x02\x98\x02\x01\x1a\x02\x20\x02", "neither 0 nor 1");
     SPECS("\x12\x08\x18\x02\xc0\x01\x01\x98\x02\x01\x1a\x02\x20\x00", "spaces come after words");
     SPECS("\x12\x05\x18\x01\x98\x02\x01\x1a\x02\x20\x00", "no BPE model");
     SPECS("\x12\x05\x18\x04\x98\x02\x01\x1a\x02\x20\x00", "no BPE model");
@@ -174,16 +176,158 @@ static void test_rules_of_the_model(void **state)
     SPECS("\x12\x07\x18\x01\x18\x02\x98\x02\x01\x1a\x02\x20\x00", "twice");
     SPECS("\x12\x05\x18\x02\x98\x02\x01\x1a\x07\x20\x00\x1d\x00\x00\x00\x00", "another type");
 #undef SPECS
-    const struct small_piece unk = {"<unk>", 0, SPM_UNKNOWN};
-    struct small_piece pieces[PLAIN + 1] = {unk};
+}
+
+/* A run of characters that the model does not know is one unknown, wherever text is cut. */
+static void test_no_byte_fallback(void **state)
+{
+    (void)state;
+    static const char *const texts[] = {"x",
+                                        "xy",
+                                        "xyz",
+                                        "x y",
+                                        "axxb",
+                                        "abxxyyabxab",
+                                        "\n\n ",
+                                        "\xc3\xa9\xe4\xb8\xad",
+                                        "ab\xc3\xa9x",
+                                        "xab x  ",
+                                        "xa",
+                                        "a\xe4\xb8\xad"
+                                        "a\n\na"};
+    struct small_piece pieces[PLAIN + 2] = {{"<unk>", 0, SPM_UNKNOWN}};
     memcpy(pieces + 1, plain, sizeof plain);
-    small_model_write(path, pieces, PLAIN + 1);
-    check_model("no byte fallback");
+    pieces[PLAIN + 1] = (struct small_piece){"xy", -4, SPM_NORMAL};
+    for (size_t n = PLAIN + 1; n <= PLAIN + 2; n++) {
+        struct beside b;
+        small_model_write(path, pieces, n);
+        check_model(NULL);
+        beside_open(&b, path);
+        for (unsigned i = 0; i < sizeof texts / sizeof *texts; i++)
+            compare(&b, texts[i]);
+        assert_int_equal(beside_by_us(&b), b.texts);
+        beside_close(&b);
+    }
+}
+
+/* A normaliser's rules: each from a text of one or two ASCII characters. */
+struct rule {
+    const char *from, *to;
+};
+
+enum { UNITS = 256, RULES_MAX = 8 };
+
+/* A double array whose root has its children at 256 + character; those have theirs, and the rule's text, from
+ * 512 on. Little endian, as in a file. */
+static size_t write_rules(const struct rule *rules, size_t n, char *to)
+{
+    uint32_t units[UNITS * (2 + RULES_MAX)] = {256 << 10}, bytes = sizeof units;
+    char *texts = to + sizeof bytes + sizeof units;
+    size_t size = 0;
+    for (size_t i = 0; i < n; i++) {
+        uint8_t first = (uint8_t)rules[i].from[0], second = (uint8_t)rules[i].from[1];
+        uint32_t at = UNITS + first, base = (uint32_t)(UNITS * (2 + i)), text = 1u << 31 | (uint32_t)size;
+        units[at] = (at ^ base) << 10 | (second == 0) << 8 | first;
+        if (second == 0)
+            units[base] = text;
+        else
+            units[base ^ second] = ((base ^ second) ^ (base + 1)) << 10 | 1 << 8 | second;
+        if (second != 0)
+            units[base + 1] = text;
+        strcpy(texts + size, rules[i].to);
+        size += strlen(rules[i].to) + 1;
+    }
+    memcpy(to, &bytes, sizeof bytes);
+    memcpy(to + sizeof bytes, units, sizeof units);
+    return sizeof bytes + sizeof units + size;
+}
+
+static size_t write_varint(char *to, size_t value)
+{
+    size_t n = 0;
+    for (; value >= 128; value >>= 7)
+        to[n++] = (char)(value | 128);
+    to[n++] = (char)value;
+    return n;
+}
+
+/* trainer_spec { model_type: BPE, byte_fallback: true }, normalizer_spec { precompiled_charsmap: these } */
+static struct slice specs_with(const struct rule *rules, size_t n)
+{
+    static char specs[16384], map[12288], head[16];
+    size_t size = write_rules(rules, n, map), n_head = 1, at;
+    head[0] = '\x12';
+    n_head += write_varint(head + 1, size);
+    memcpy(specs, "\x12\x05\x18\x02\x98\x02\x01\x1a", 8);
+    at = 8 + write_varint(specs + 8, n_head + size);
+    memcpy(specs + at, head, n_head);
+    memcpy(specs + at + n_head, map, size);
+    return (struct slice){specs, at + n_head + size};
+}
+
+static void test_normaliser_with_rules(void **state)
+{
+    (void)state;
+    static const struct rule rules[] = {{"\n", " "}, {"\t", " "}, {"Q", "a"}, {"R", "b"},
+                                        {"K", "kk"}, {"xy", "z"}, {"\v", ""}};
+    static const char *const known[] = {"",          " ",    "  \n ",     "a",    "QR",     "aQ Rb",
+                                        "  ab  Qb ", "\n\t", "b\n\nab\n", "a\tb", "abQ  y", "yab  [u] "};
+    static const char *const not_known[] = {"K", "aKb", "xy", "axb", "a\vb", "\xc3\xa9", "ab \xe3\x80\x80"};
+    struct slice specs = specs_with(rules, sizeof rules / sizeof *rules);
+    struct beside b;
+    small_model_write_bytes(path, plain, PLAIN, &specs);
+    beside_open(&b, path);
+    assert_null(b.why_not);
+    for (unsigned i = 0; i < sizeof known / sizeof *known; i++)
+        compare(&b, known[i]);
+    assert_int_equal(beside_by_us(&b), sizeof known / sizeof *known);
+    for (unsigned i = 0; i < sizeof not_known / sizeof *not_known; i++)
+        compare(&b, not_known[i]);
+    assert_int_equal(beside_by_us(&b), sizeof known / sizeof *known);
+    beside_close(&b);
+
+    struct small_piece pieces[PLAIN + 1];
+    memcpy(pieces, plain, sizeof plain);
+    pieces[PLAIN] = (struct small_piece){"[Q", 0, SPM_USER_DEFINED};
+    small_model_write_bytes(path, pieces, PLAIN + 1, &specs);
+    check_model("a rule for a character of a user-defined symbol");
+    static const struct rule spaces[] = {{" ", "_"}};
+    specs = specs_with(spaces, 1);
+    small_model_write_bytes(path, plain, PLAIN, &specs);
+    check_model("odd rules");
+}
+
+/* Spaces that go, where a block ends. */
+static void test_normaliser_over_blocks(void **state)
+{
+    (void)state;
+    static char text[3 * 4096];
+    static const char *const ends[] = {"", " ", "x", " x", "   a  "};
+    static const char specs[] = "\x12\x05\x18\x02\x98\x02\x01\x1a\x00";
+    struct beside b;
+    small_model_write_bytes(path, plain, PLAIN, &(struct slice){specs, sizeof specs - 1});
+    beside_open(&b, path);
+    assert_null(b.why_not);
+    for (size_t spaces = 0; spaces < 9000; spaces += spaces < 4080 || spaces > 4110 ? 601 : 1)
+        for (size_t before = 4090; before < 4100; before++)
+            for (unsigned e = 0; e < sizeof ends / sizeof *ends; e++) {
+                if (before + spaces > sizeof text - 16)
+                    continue;
+                for (size_t i = 0; i < before; i++)
+                    text[i] = "ab ba "[i % 6];
+                memset(text + before, ' ', spaces);
+                strcpy(text + before + spaces, ends[e]);
+                compare(&b, text);
+            }
+    assert_int_equal(beside_by_us(&b), b.texts);
+    beside_close(&b);
 }
 
 static void test_other_kinds_of_model(void **state)
 {
     (void)state;
+    static const char *const texts[] = {
+        "", " ", "Hello world", "  two  spaces ", "a\nline\n\nand\tanother\r\n", "~!@#$%^&*()_+ {}|:\"<>?`"};
     const char *data = getenv("SKIPALIGN_TEST_DATA");
     struct beside b;
     char model[512];
@@ -193,7 +337,13 @@ static void test_other_kinds_of_model(void **state)
     }
     (void)snprintf(model, sizeof model, "%s/tokenizers/bpe-nfkc-8k.model", data);
     beside_open(&b, model);
-    assert_string_equal(b.why_not, "its normaliser changes characters");
+    assert_null(b.why_not);
+    for (unsigned i = 0; i < sizeof texts / sizeof *texts; i++)
+        compare(&b, texts[i]);
+    assert_int_equal(beside_by_us(&b), b.texts);
+    compare(&b, "caf\xc3\xa9");
+    compare(&b, "\xef\xbc\xa1\xef\xbc\xa2"); /* full width */
+    assert_int_equal(beside_by_us(&b), b.texts - 2);
     beside_close(&b);
     (void)snprintf(model, sizeof model, "%s/tokenizers/unigram-8k.model", data);
     beside_open(&b, model);
@@ -329,6 +479,9 @@ int main(void)
         cmocka_unit_test(test_pieces_it_leaves),
         cmocka_unit_test(test_too_many_nested_symbols),
         cmocka_unit_test(test_rules_of_the_model),
+        cmocka_unit_test(test_no_byte_fallback),
+        cmocka_unit_test(test_normaliser_with_rules),
+        cmocka_unit_test(test_normaliser_over_blocks),
         cmocka_unit_test(test_other_kinds_of_model),
         cmocka_unit_test(test_blocks_and_long_parts),
         cmocka_unit_test(test_parts_met_again),
