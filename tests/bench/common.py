@@ -5,6 +5,7 @@ run and peers/compare.py import it. build() comes first: it installs what is mis
 
 import collections
 import contextlib
+import gettext
 import itertools
 import json
 import os
@@ -13,6 +14,7 @@ import shutil
 import statistics
 import subprocess
 import sys
+import sysconfig
 import tempfile
 import time
 from pathlib import Path
@@ -138,6 +140,40 @@ class Data:
 
         records = ({"prompt": say(5.1), "completion": say(3.5)} for _ in range(GENERATED_RECORDS))
         return support.write_jsonl(self.folder / "digits.jsonl", records)
+
+    def _pairs(self, name, lines):
+        """Prompts and completions of 2 KB or so each of these lines, 8 MB in all; none of them twice."""
+        path, size, parts, part = self.folder / name, 0, [], []
+        for line in dict.fromkeys(lines):
+            part.append(line)
+            size += len(line.encode())
+            if size >= 2000 * (len(parts) + 1):
+                parts.append("\n".join(part))
+                part = []
+            if size > 8e6:
+                break
+        records = ({"prompt": a, "completion": b} for a, b in zip(parts[::2], parts[1::2]))
+        return support.write_jsonl(path, records), size
+
+    def code(self):
+        """C headers and Python that lie on this machine."""
+        files = sorted(Path("/usr/include").rglob("*.h")) + sorted(Path(sysconfig.get_paths()["stdlib"]).rglob("*.py"))
+        random.Random(17).shuffle(files)
+        texts = (path.read_text(encoding="utf-8", errors="ignore") for path in files if path.is_file())
+        return self._pairs("code.jsonl", (line for text in texts for line in text.splitlines() if line.strip()))[0]
+
+    def cjk(self):
+        """Chinese and Japanese: a novel, and what programs on this machine say in these languages."""
+        novel = support.REAL_DATA and support.REAL_DATA / "corpora" / "novel-ja.txt"
+        lines = novel.read_text(encoding="utf-8").splitlines() if novel and novel.exists() else []
+        for path in sorted(Path("/usr/share/locale").glob("*/LC_MESSAGES/*.mo")):
+            if path.parts[4].split("_")[0] in ("zh", "ja"):
+                with path.open("rb") as file, contextlib.suppress(OSError, UnicodeError):
+                    lines += (said for said in gettext.GNUTranslations(file)._catalog.values() if isinstance(said, str) and said)
+        path, size = self._pairs("cjk.jsonl", lines)
+        if size < 5e6:
+            raise NotMeasured(f"{size / 1e6:.1f} MB of Chinese and Japanese are too few; install programs with translations")
+        return path
 
     def _passes(self):
         """The lines of base(), again and again, each with a number of its own."""
