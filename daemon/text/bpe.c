@@ -25,6 +25,13 @@ static_assert(BPE_PIECES_MAX + UTF8_POINTS <= SYMBOL_MASK, "symbols fit");
 
 struct join {
     int32_t left, right, piece;
+    uint32_t left_size; /* bytes */
+};
+
+/* An unused piece is joined like any other, and comes apart again in the end. */
+struct part {
+    int32_t left, right; /* STRANGER: it does not, being one character, or used */
+    uint32_t left_size;  /* bytes */
 };
 
 struct character {
@@ -48,10 +55,11 @@ struct bpe {
     int32_t n_pieces, n_symbols;
     int32_t ascii[ASCII];              /* symbols of characters */
     int32_t ascii_joins[ASCII][ASCII]; /* the piece that two of them join into; STRANGER: none */
+    struct part *unused;               /* how those pieces come apart, by id; NULL: there are none */
     bool has_bytes;
-    int32_t bytes[256]; /* ids of byte pieces, if it has them */
-    int32_t unk;        /* else this */
-    bool defined_first[256];           /* a user-defined symbol begins with this byte */
+    int32_t bytes[256];      /* ids of byte pieces, if it has them */
+    int32_t unk;             /* else this */
+    bool defined_first[256]; /* a user-defined symbol begins with this byte */
 };
 
 static uint64_t join_key(int32_t left, int32_t right)
@@ -108,6 +116,12 @@ static size_t places(size_t n)
     return size;
 }
 
+/* Is this piece found by joining? User-defined symbols are not. */
+static bool is_joined(const struct pieces *p, int32_t id)
+{
+    return p->types[id] == SPM_NORMAL || p->types[id] == SPM_UNUSED;
+}
+
 /* A character that is a piece has that id; others are numbered. User-defined ones join with nothing. */
 static void add_character(struct bpe *b, const struct pieces *p, uint32_t point)
 {
@@ -115,7 +129,7 @@ static void add_character(struct bpe *b, const struct pieces *p, uint32_t point)
     int32_t id = pieces_find(p, (struct slice){(char *)utf8, utf8_put(point, utf8)});
     if (id < 0)
         id = b->n_symbols++;
-    else if (p->types[id] != SPM_NORMAL)
+    else if (!is_joined(p, id))
         id = STRANGER;
     *character_place(b, point) = (struct character){point, id};
 }
@@ -156,7 +170,7 @@ static int32_t part_symbol(const struct bpe *b, const struct pieces *p, struct s
     if (rest.size == 0)
         return character_place(b, point)->symbol;
     int32_t id = pieces_find(p, part);
-    return id >= 0 && p->types[id] == SPM_NORMAL ? id : STRANGER;
+    return id >= 0 && is_joined(p, id) ? id : STRANGER;
 }
 
 /* Every way to join two symbols into a piece. */
@@ -165,7 +179,7 @@ static int list_joins(const struct bpe *b, const struct pieces *p, struct join *
     size_t cap = 0;
     for (int32_t id = 0; id < p->n; id++) {
         struct slice whole = p->texts[id];
-        for (size_t cut = 1; p->types[id] == SPM_NORMAL && cut < whole.size; cut++) {
+        for (size_t cut = 1; is_joined(p, id) && cut < whole.size; cut++) {
             if (utf8_is_trail((uint8_t)whole.data[cut]))
                 continue;
             int32_t left = part_symbol(b, p, (struct slice){whole.data, cut});
@@ -174,7 +188,7 @@ static int list_joins(const struct bpe *b, const struct pieces *p, struct join *
                 continue;
             if (array_grow(joins, &cap, *n + 1) != 0)
                 return -ENOMEM;
-            (*joins)[(*n)++] = (struct join){left, right, id};
+            (*joins)[(*n)++] = (struct join){left, right, id, (uint32_t)cut};
         }
     }
     return 0;
@@ -219,16 +233,33 @@ static int make_ranks(struct bpe *b, const struct pieces *p)
     return list == NULL || b->ranks == NULL ? -ENOMEM : 0;
 }
 
-static int make_joins(struct bpe *b, const struct pieces *p)
+/* 1: one comes about in two ways, and how it comes apart would depend on the text around it. */
+static int make_unused(struct bpe *b, const struct pieces *p, const struct join *list, size_t n)
 {
-    struct join *list = NULL;
-    size_t n = 0, size = 0;
-    if (list_joins(b, p, &list, &n) != 0)
-        goto out_free;
-    size = places(n);
+    for (size_t i = 0; i < n; i++) {
+        int32_t id = list[i].piece;
+        if (p->types[id] != SPM_UNUSED)
+            continue;
+        if (b->unused == NULL) {
+            b->unused = malloc((size_t)p->n * sizeof *b->unused);
+            if (b->unused == NULL)
+                return -ENOMEM;
+            for (int32_t k = 0; k < p->n; k++)
+                b->unused[k] = (struct part){STRANGER, STRANGER, 0};
+        }
+        if (b->unused[id].left != STRANGER)
+            return 1;
+        b->unused[id] = (struct part){list[i].left, list[i].right, list[i].left_size};
+    }
+    return 0;
+}
+
+static int make_table(struct bpe *b, const struct join *list, size_t n)
+{
+    size_t size = places(n);
     b->joins = malloc(size * sizeof *b->joins);
     if (b->joins == NULL)
-        goto out_free;
+        return -ENOMEM;
     b->joins_mask = (uint32_t)size - 1;
     memset(b->joins, 0xff, size * sizeof *b->joins);
     for (size_t i = 0; i < n; i++) {
@@ -239,9 +270,20 @@ static int make_joins(struct bpe *b, const struct pieces *p)
         b->joins[place] = key << SYMBOL_BITS | (uint32_t)list[i].piece;
     }
     make_ascii(b);
-out_free:
+    return 0;
+}
+
+static int make_joins(struct bpe *b, const struct pieces *p)
+{
+    struct join *list = NULL;
+    size_t n = 0;
+    int rc = list_joins(b, p, &list, &n);
+    if (rc == 0)
+        rc = make_unused(b, p, list, n);
+    if (rc == 0)
+        rc = make_table(b, list, n);
     free(list);
-    return b->joins == NULL ? -ENOMEM : 0;
+    return rc;
 }
 
 static int longer_first(const void *a, const void *b)
@@ -281,13 +323,18 @@ int bpe_new(const struct pieces *p, const int32_t *bytes, int32_t unk, struct bp
     if (bytes != NULL)
         memcpy(b->bytes, bytes, sizeof b->bytes);
     b->unk = unk;
-    if (make_characters(b, p) != 0 || make_joins(b, p) != 0 || make_ranks(b, p) != 0 ||
-        make_defined(b, p) != 0) {
+    int rc = make_characters(b, p);
+    if (rc == 0)
+        rc = make_joins(b, p);
+    if (rc == 0)
+        rc = make_ranks(b, p);
+    if (rc == 0)
+        rc = make_defined(b, p);
+    if (rc == 0)
+        *ret = b;
+    else
         bpe_free(b);
-        return -ENOMEM;
-    }
-    *ret = b;
-    return 0;
+    return rc;
 }
 
 void bpe_free(struct bpe *b)
@@ -299,13 +346,15 @@ void bpe_free(struct bpe *b)
     free(b->defined);
     free(b->joins);
     free(b->ranks);
+    free(b->unused);
     free(b->characters);
     free(b);
 }
 
 size_t bpe_memory(const struct bpe *b)
 {
-    return sizeof *b + (b->joins_mask + 1) * sizeof *b->joins + (size_t)b->n_pieces * sizeof *b->ranks +
+    return sizeof *b + (b->joins_mask + 1) * sizeof *b->joins +
+           (size_t)b->n_pieces * (sizeof *b->ranks + (b->unused != NULL ? sizeof *b->unused : 0)) +
            (b->characters_mask + 1) * sizeof *b->characters + b->defined_cap * sizeof *b->defined;
 }
 
@@ -375,6 +424,28 @@ static void join(const struct bpe *b, struct run *r, uint32_t i)
         set_join(b, r, r->last[i], find_join(b, r->symbol[r->last[i]], r->symbol[i]));
 }
 
+/* Ids of one symbol, text[0..size); returns how many. */
+static size_t write_ids(const struct bpe *b, int32_t symbol, const uint8_t *text, size_t size, int32_t *ids)
+{
+    size_t n = 0;
+    if (symbol != STRANGER && symbol < b->n_pieces) {
+        const struct part *p = b->unused == NULL ? NULL : &b->unused[symbol];
+        if (p == NULL || p->left == STRANGER) {
+            ids[0] = symbol;
+            return 1;
+        }
+        n = write_ids(b, p->left, text, p->left_size, ids);
+        return n + write_ids(b, p->right, text + p->left_size, size - p->left_size, ids + n);
+    }
+    if (!b->has_bytes) {
+        ids[0] = b->unk;
+        return 1;
+    }
+    for (; n < size; n++)
+        ids[n] = b->bytes[text[n]];
+    return n;
+}
+
 size_t bpe_encode(const struct bpe *b, const uint8_t *text, size_t size, int32_t *ids)
 {
     struct run r;
@@ -390,14 +461,7 @@ size_t bpe_encode(const struct bpe *b, const uint8_t *text, size_t size, int32_t
             break;
         join(b, &r, (uint32_t)best);
     }
-    for (uint32_t i = 0; i < r.n; i = r.next[i]) {
-        if (r.symbol[i] != STRANGER && r.symbol[i] < b->n_pieces)
-            ids[n++] = r.symbol[i];
-        else if (!b->has_bytes)
-            ids[n++] = b->unk;
-        else
-            for (size_t k = r.start[i]; k < r.start[r.next[i]]; k++)
-                ids[n++] = b->bytes[text[k]];
-    }
+    for (uint32_t i = 0; i < r.n; i = r.next[i])
+        n += write_ids(b, r.symbol[i], text + r.start[i], r.start[r.next[i]] - (size_t)r.start[i], ids + n);
     return n;
 }

@@ -1,7 +1,7 @@
 /* bpe - byte pair encoding of a short run of text, as libsentencepiece does it: of all neighbours whose join
  * is a piece, join those whose piece has the highest score, the first of them where scores are equal, until
  * there are none; user-defined symbols are found first, the longest at each place, and join with nothing;
- * what is no piece in the end becomes byte pieces, or the unknown.
+ * what is no piece in the end becomes byte pieces, or the unknown; unused pieces come apart again.
  *
  * Owner:   the caller of bpe_new.   Threads: any, at once; nothing changes after bpe_new.
  * Source:  sentencepiece 0.1.97, src/bpe_model.cc, Model::SampleEncode without sampling. Differs: pairs of
@@ -25,7 +25,8 @@ struct bpe;
 
 /* bpe_new - of a model that fast.h takes.
  * bytes:   ids of the byte pieces, for characters that are no piece; NULL: each such character is unk.
- * Errors:  -ENOMEM. */
+ * Returns  0; 1: an unused piece of it comes about in two ways, and how the library takes it apart depends on
+ *          what else is in a text; -ENOMEM. */
 int bpe_new(const struct pieces *, const int32_t *bytes, int32_t unk, struct bpe **ret);
 void bpe_free(struct bpe *); /* NULL is fine */
 

@@ -27,7 +27,7 @@ struct fast {
     struct cut *cut;
     struct bpe *bpe;
     struct normal normal;
-    int32_t merged; /* the id that never comes twice in a row: the unknown, without byte fallback; else -1 */
+    int32_t merged;  /* the id that never comes twice in a row: the unknown, without byte fallback; else -1 */
     uint32_t verify; /* one text in so many is compared; 0: none */
     atomic_uint_fast64_t compared, differed;
     atomic_bool doubted;
@@ -68,8 +68,6 @@ static bool is_clean(struct slice piece, char without)
 
 static const char *check_text(const struct pieces *p, const struct sp *sp, int32_t id)
 {
-    if (p->types[id] == SPM_UNUSED)
-        return "it has unused pieces";
     if (!is_clean(sp_piece(sp, id), ' '))
         return "a piece of it holds a space, or is not valid UTF-8";
     if (p->types[id] == SPM_USER_DEFINED && !is_clean(sp_piece(sp, id), '\0'))
@@ -299,6 +297,10 @@ static int make(struct fast *f, const struct pieces *p, const struct spm_spec *s
     int rc = cut_new(p, &f->cut);
     if (rc == 0)
         rc = bpe_new(p, f->merged < 0 ? bytes : NULL, f->merged, &f->bpe);
+    if (rc == 1) {
+        *ret_why = "an unused piece of it comes about in two ways";
+        return 0;
+    }
     if (rc == 0)
         rc = check_ids(f, p, sp, reterr);
     if (rc == 1)

@@ -264,11 +264,12 @@ static const char *const letters[] = {
     "a", "b", "c", "\xe2\x96\x81", "\xc3\xa9", "\xe4\xb8\xad", "\xf0\x9f\x99\x82", "\n"};
 
 /* Of few letters, so that joins compete; scores often the same; some pieces cannot come about by joins; some
- * letters are no pieces; user-defined symbols may begin, end and lie in each other. */
+ * letters are no pieces; user-defined symbols may begin, end and lie in each other; some pieces are unused.
+ */
 static uint32_t make_up(struct small_piece *pieces, char (*texts)[64])
 {
     uint32_t n = 0, wanted = 2 + below(PIECES_MAX - 2), n_letters = 2 + below(7), n_scores = 1 + below(40);
-    uint32_t defined = below(2) * below(20), mark = 0;
+    uint32_t defined = below(2) * below(20), unused = below(3) == 0 ? below(30) : 0, mark = 0;
     for (uint32_t tries = 0; n < wanted && tries < 1000; tries++) {
         char *t = texts[n];
         t[0] = '\0';
@@ -281,7 +282,9 @@ static uint32_t make_up(struct small_piece *pieces, char (*texts)[64])
             continue;
         mark |= strcmp(t, "\xe2\x96\x81") == 0;
         pieces[n] = (struct small_piece){t, -(float)below(n_scores),
-                                         below(100) < defined ? SPM_USER_DEFINED : SPM_NORMAL};
+                                         below(100) < defined  ? SPM_USER_DEFINED
+                                         : below(100) < unused ? SPM_UNUSED
+                                                               : SPM_NORMAL};
         n++;
     }
     if (!mark && below(20) != 0) {

@@ -111,11 +111,31 @@ static void test_user_defined_symbols(void **state)
     }
 }
 
-static void test_pieces_it_leaves(void **state)
+/* They are joined, and come apart again. */
+static void test_unused_pieces(void **state)
 {
     (void)state;
     write_with("bb", 0, SPM_UNUSED);
-    check_model("unused pieces");
+    check_model(NULL);
+    write_with("x", 0, SPM_UNUSED); /* one that cannot */
+    check_model(NULL);
+    write_with("xa", 0, SPM_UNUSED); /* of a character that is no piece */
+    check_model(NULL);
+    struct small_piece pieces[PLAIN];
+    memcpy(pieces, plain, sizeof plain);
+    pieces[3].type = SPM_UNUSED; /* ab, and what is made of it */
+    small_model_write_bytes(path, pieces, 5, NULL);
+    check_model(NULL);
+    pieces[4].type = SPM_UNUSED;
+    small_model_write_bytes(path, pieces, 5, NULL);
+    check_model(NULL);
+}
+
+static void test_pieces_it_leaves(void **state)
+{
+    (void)state;
+    write_with("abab", 0, SPM_UNUSED); /* of ab and ab, or aba and b */
+    check_model("comes about in two ways");
     write_with("ab", 0, SPM_CONTROL);
     check_model("the text of a control symbol");
     write_with(MARK "ab", 0, SPM_CONTROL);
@@ -476,6 +496,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_pieces_it_takes),
         cmocka_unit_test(test_user_defined_symbols),
+        cmocka_unit_test(test_unused_pieces),
         cmocka_unit_test(test_pieces_it_leaves),
         cmocka_unit_test(test_too_many_nested_symbols),
         cmocka_unit_test(test_rules_of_the_model),
