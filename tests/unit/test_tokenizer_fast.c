@@ -202,19 +202,9 @@ static void test_rules_of_the_model(void **state)
 static void test_no_byte_fallback(void **state)
 {
     (void)state;
-    static const char *const texts[] = {"x",
-                                        "xy",
-                                        "xyz",
-                                        "x y",
-                                        "axxb",
-                                        "abxxyyabxab",
-                                        "\n\n ",
-                                        "\xc3\xa9\xe4\xb8\xad",
-                                        "ab\xc3\xa9x",
-                                        "xab x  ",
-                                        "xa",
-                                        "a\xe4\xb8\xad"
-                                        "a\n\na"};
+    static const char *const texts[] = {"x",           "xy",          "xyz",   "x y",
+                                        "axxb",        "abxxyyabxab", "\n\n ", "\xc3\xa9\xe4\xb8\xad",
+                                        "ab\xc3\xa9x", "xab x  ",     "xa",    "\xe4\xb8\xad\n\na"};
     struct small_piece pieces[PLAIN + 2] = {{"<unk>", 0, SPM_UNKNOWN}};
     memcpy(pieces + 1, plain, sizeof plain);
     pieces[PLAIN + 1] = (struct small_piece){"xy", -4, SPM_NORMAL};
