@@ -519,6 +519,7 @@ static int recall_others(struct roster *r, const struct recall_options *o, struc
 int recall_streams(struct roster *r, const struct recall_options *o, struct err *reterr)
 {
     int rc = forget(r, o, reterr);
+    stock_load_ahead(r->stock, r->file);
     for (uint32_t i = 0; i < r->file->n_streams && rc == 0; i++)
         rc = recall_in_file(r, o, &r->file->streams[i], reterr);
     if (rc == 0)
@@ -527,6 +528,7 @@ int recall_streams(struct roster *r, const struct recall_options *o, struct err 
         rc = leave_out(r, reterr);
     for (uint32_t i = 0; rc == 0 && i < r->running->n_corpora; i++)
         rc = stock_corpus(r->stock, &r->running->corpora[i], STOCK_HELD, o->progress, reterr);
+    stock_end_ahead(r->stock);
     if (rc == 0) {
         roster_tidy(r);
         roster_prune(r);

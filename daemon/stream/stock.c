@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -36,10 +37,13 @@ struct stock {
     struct corpus_place place;
     enum tokenizer_path tokenizer_path;
     uint32_t tokenizer_verify;
-    pthread_mutex_t opening; /* two who want the same do not open it twice */
-    pthread_mutex_t lock;    /* of the lists; never held while something is opened */
+    pthread_mutex_t opening, loading; /* two who want the same corpus or tokenizer do not open it twice */
+    pthread_mutex_t lock;             /* of the lists; never held while something is opened */
     STAILQ_HEAD(stocked_corpora, stocked_corpus) corpora; /* what counts as held first */
     STAILQ_HEAD(stocked_tokenizers, stocked_tokenizer) tokenizers;
+    struct conf *ahead; /* whose tokenizers a thread is loading; NULL: there is none */
+    pthread_t ahead_thread;
+    atomic_bool ahead_stops;
 };
 
 struct stock *stock_new(const struct corpus_place *place)
@@ -53,6 +57,7 @@ struct stock *stock_new(const struct corpus_place *place)
     s->place.state_dir = s->state_dir;
     s->tokenizer_verify = TOKENIZER_VERIFY;
     (void)pthread_mutex_init(&s->opening, NULL);
+    (void)pthread_mutex_init(&s->loading, NULL);
     (void)pthread_mutex_init(&s->lock, NULL);
     STAILQ_INIT(&s->corpora);
     STAILQ_INIT(&s->tokenizers);
@@ -91,6 +96,7 @@ void stock_free(struct stock *s)
 {
     if (s == NULL)
         return;
+    stock_end_ahead(s);
     for (struct stocked_corpus *k; (k = STAILQ_FIRST(&s->corpora)) != NULL;) {
         STAILQ_REMOVE_HEAD(&s->corpora, next);
         free_corpus(k);
@@ -100,6 +106,7 @@ void stock_free(struct stock *s)
         free_tokenizer(k);
     }
     (void)pthread_mutex_destroy(&s->lock);
+    (void)pthread_mutex_destroy(&s->loading);
     (void)pthread_mutex_destroy(&s->opening);
     free(s->state_dir);
     free(s);
@@ -344,17 +351,50 @@ static int get_tokenizer(struct stock *s, const struct conf_stream *conf, enum s
     struct tokenizer *t = find_tokenizer(s, conf, choice, wanted);
     if (t == NULL) {
         (void)snprintf(what, sizeof what, "loading the tokenizer of '%s'", conf->name);
-        (void)pthread_mutex_lock(&s->opening);
+        (void)pthread_mutex_lock(&s->loading);
         t = find_tokenizer(s, conf, choice, wanted);
         if (t == NULL && cancelled(progress, what))
             rc = err_set(reterr, ERR_CANCELLED, "stream '%s': cancelled", conf->name);
         else if (t == NULL)
             rc = load_tokenizer(s, conf, wanted, &t, reterr);
-        (void)pthread_mutex_unlock(&s->opening);
+        (void)pthread_mutex_unlock(&s->loading);
     }
     if (rc == 0)
         *ret = t;
     return rc;
+}
+
+static void *load_ahead(void *arg)
+{
+    struct stock *s = arg;
+    for (uint32_t i = 0; i < s->ahead->n_streams && !atomic_load(&s->ahead_stops); i++) {
+        struct tokenizer *t = NULL;
+        struct err err;
+        if (get_tokenizer(s, &s->ahead->streams[i], STOCK_NEWEST, NULL, NULL, &t, &err) == 0)
+            tokenizer_unref(t); /* the stock's own reference stays */
+    }
+    return NULL;
+}
+
+void stock_load_ahead(struct stock *s, const struct conf *conf)
+{
+    CHECK(s->ahead == NULL);
+    s->ahead = conf_ref(conf);
+    if (pthread_create(&s->ahead_thread, NULL, load_ahead, s) == 0)
+        return;
+    conf_free(s->ahead); /* whoever wants one loads it */
+    s->ahead = NULL;
+}
+
+void stock_end_ahead(struct stock *s)
+{
+    if (s->ahead == NULL)
+        return;
+    atomic_store(&s->ahead_stops, true);
+    (void)pthread_join(s->ahead_thread, NULL);
+    conf_free(s->ahead);
+    s->ahead = NULL;
+    atomic_store(&s->ahead_stops, false);
 }
 
 /* ---- recipes ---- */

@@ -53,6 +53,13 @@ int stock_recipe(struct stock *s, const struct conf *conf, const struct conf_str
                  enum stock_choice choice, const struct stock_wanted *wanted,
                  const struct stock_progress *progress, struct recipe **ret, struct err *reterr);
 
+/* stock_load_ahead - begins to load the tokenizers of all streams of conf, on a thread of its own, so that
+ * they are there when the corpora have been scanned. Who wants one meanwhile waits for it; one that cannot be
+ * loaded is tried again by who wants it, and the error is told there. stock_end_ahead - ends that, after the
+ * one at hand. Owner: the owner's, both; one at a time. */
+void stock_load_ahead(struct stock *s, const struct conf *conf);
+void stock_end_ahead(struct stock *s);
+
 /* stock_corpus - one corpus, for streams to come. The stock keeps it.   Errors: as stock_recipe. */
 int stock_corpus(struct stock *s, const struct conf_corpus *conf, enum stock_choice choice,
                  const struct stock_progress *progress, struct err *reterr);

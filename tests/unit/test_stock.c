@@ -261,6 +261,31 @@ static void any_thread(void **state)
     }
 }
 
+/* Recipes find what is loaded ahead, or wait for it; what cannot be loaded is told where it is wanted. */
+static void loaded_ahead(void **state)
+{
+    struct bench *b = *state;
+    for (int round = 0; round < 10; round++) {
+        stock_load_ahead(b->stock, b->conf);
+        struct recipe *s = recipe(b, 0, STOCK_HELD, NULL), *t = recipe(b, 1, STOCK_NEWEST, NULL);
+        assert_ptr_equal(s->tokenizer, t->tokenizer);
+        stock_end_ahead(b->stock);
+        struct recipe *later = recipe(b, 1, STOCK_NEWEST, NULL);
+        assert_ptr_equal(later->tokenizer, s->tokenizer);
+        recipe_unref(s);
+        recipe_unref(t);
+        recipe_unref(later);
+        restart(b);
+    }
+    struct recipe *none = NULL;
+    struct err e = {""};
+    (void)folder_write_text(b->folder, "model", "no model");
+    stock_load_ahead(b->stock, b->conf);
+    assert_int_not_equal(
+        stock_recipe(b->stock, b->conf, &b->conf->streams[0], STOCK_HELD, NULL, NULL, &none, &e), 0);
+    assert_non_null(strstr(e.text, "stream 's': "));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -272,6 +297,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(only_what_is_needed_stays, setup, teardown),
         cmocka_unit_test_setup_teardown(cancelled, setup, teardown),
         cmocka_unit_test_setup_teardown(any_thread, setup, teardown),
+        cmocka_unit_test_setup_teardown(loaded_ahead, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
