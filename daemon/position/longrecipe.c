@@ -13,6 +13,7 @@
  * Source:  LongRecipe, arXiv 2409.00509, section on position index transformation. Differs: the paper finds
  *          sentences in text by a library; here by tokens. Blocks begin sentences.
  */
+#include "base/array.h"
 #include "position/strategy.h"
 
 #include <errno.h>
@@ -64,10 +65,13 @@ static uint32_t next_boundary(struct walk *w)
 int longrecipe_draw(struct pos_job *j, struct pos_run *ret_runs, uint32_t *ret_n_runs)
 {
     const uint32_t n_tokens = j->doc->n_tokens;
-    struct walk count = {.doc = j->doc}, w = {.doc = j->doc};
+    struct pos_scratch *s = j->scratch;
+    struct walk w = {.doc = j->doc};
     uint32_t k = 0, n = 0, u = 0;
-    while (next_boundary(&count) < n_tokens)
-        k++;
+    if (array_grow(&s->starts, &s->starts_cap, n_tokens) != 0)
+        return -ENOMEM;
+    for (uint32_t t; (t = next_boundary(&w)) < n_tokens;)
+        s->starts[k++] = t;
     if (k == 0)
         return POS_KEPT_BOUNDARY;
     if (j->budget == 0)
@@ -76,9 +80,9 @@ int longrecipe_draw(struct pos_job *j, struct pos_run *ret_runs, uint32_t *ret_n
         return -ENOMEM;
     ret_runs[n++] = (struct pos_run){0, 0};
     for (uint32_t i = 0; i < k; i++) {
-        uint32_t t = next_boundary(&w), to = i + 1 < k ? j->scratch->draws[i] - i : j->budget;
+        uint32_t to = i + 1 < k ? s->draws[i] - i : j->budget;
         if (to > u)
-            ret_runs[n++] = (struct pos_run){t, t + to};
+            ret_runs[n++] = (struct pos_run){s->starts[i], s->starts[i] + to};
         u = to;
     }
     *ret_n_runs = n;

@@ -136,6 +136,7 @@ void pos_scratch_fini(struct pos_scratch *s)
 {
     free(s->draws);
     free(s->spare);
+    free(s->starts);
     free(s->bits);
     *s = (struct pos_scratch){0};
 }

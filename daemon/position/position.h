@@ -59,9 +59,9 @@ uint8_t pos_mark(struct slice piece);
 
 /* Memory that draws are made in; zero it first. After the longest document nothing is allocated any more. */
 struct pos_scratch {
-    uint32_t *draws, *spare;
+    uint32_t *draws, *spare, *starts;
     uint64_t *bits;
-    size_t draws_cap, spare_cap, bits_cap;
+    size_t draws_cap, spare_cap, starts_cap, bits_cap;
 };
 void pos_scratch_fini(struct pos_scratch *s);
 

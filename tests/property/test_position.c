@@ -183,7 +183,7 @@ static void the_longest_documents_fit(void **state)
                          POS_SKIPPED);
         assert_int_equal(runs[0].id, 0);
         for (uint32_t r = 1; r < n_runs; r++)
-            if (runs[r].id - runs[r - 1].id <= runs[r].start - runs[r - 1].start)
+            if (runs[r].id - runs[r - 1].id < runs[r].start - runs[r - 1].start)
                 fail_msg("run %u of %u goes back", r, n_runs);
         assert_true((int64_t)runs[n_runs - 1].id + (n - runs[n_runs - 1].start) <= windows[i]);
     }
