@@ -200,6 +200,8 @@ static void show_made(const struct paper *p, struct token_cursor s)
         put_reasons(p, unskipped);
     }
     paper_end(p);
+    if (ctl_get_uint(m, "left_out") > 0)
+        put_line(p, "not text", "%s parts left out", paper_count(ctl_get_uint(m, "left_out")));
     if (ctl_get_uint(m, "truncated") > 0 || ctl_get_uint(m, "split") > 0)
         put_line(p, "over-long", "%s truncated, %s split", paper_count(ctl_get_uint(m, "truncated")),
                  paper_count(ctl_get_uint(m, "split")));

@@ -17,8 +17,8 @@ const char *const corpus_format_names[FORMAT__COUNT] = {
     "auto", "messages", "sharegpt", "alpaca", "prompt_completion", "text",
 };
 const char *const field_names[FIELD__COUNT] = {
-    "messages",    "role",  "content", "conversations", "from",       "value", "system",
-    "instruction", "input", "output",  "prompt",        "completion", "text",
+    "messages",    "role",  "content", "conversations", "from",   "value",      "system",
+    "instruction", "input", "output",  "history",       "prompt", "completion", "text",
 };
 const char *const pos_strategy_names[POS__COUNT] = {
     "none",    "skip_all", "skip_inner", "skip_outer", "pose",
@@ -26,6 +26,7 @@ const char *const pos_strategy_names[POS__COUNT] = {
 };
 const char *const pos_sampler_names[SAMPLER__COUNT] = {"sorted", "sequential", "even", "pinned"};
 const char *const overlong_names[OVERLONG__COUNT] = {"truncate", "drop", "split"};
+const char *const not_text_names[NOT_TEXT__COUNT] = {"quarantine", "leave_out"};
 const char *const duplicates_names[DUPLICATES__COUNT] = {"keep", "drop"};
 const char *const train_on_names[TRAIN__COUNT] = {"all", "last"};
 const char *const last_step_names[LAST__COUNT] = {"drop", "pad"};
@@ -104,7 +105,8 @@ void conf_free(struct conf *c)
 
 int conf_corpus_copy(const struct conf_corpus *from, struct conf_corpus *ret)
 {
-    struct conf_corpus c = {.format = from->format, .duplicates = from->duplicates};
+    struct conf_corpus c = {
+        .format = from->format, .duplicates = from->duplicates, .not_text = from->not_text};
     bool whole =
         (c.name = strdup(from->name)) != NULL && (c.paths = calloc(from->n_paths, sizeof *c.paths)) != NULL;
     for (uint32_t i = 0; whole && i < from->n_paths; i++, c.n_paths++)

@@ -35,6 +35,7 @@ enum field {
     FIELD_INSTRUCTION,
     FIELD_INPUT,
     FIELD_OUTPUT,
+    FIELD_HISTORY,
     FIELD_PROMPT,
     FIELD_COMPLETION,
     FIELD_TEXT,
@@ -60,6 +61,9 @@ enum tokenizer_path { TOKENIZER_AUTO, TOKENIZER_LIBRARY, TOKENIZER_PATH__COUNT }
 enum train_on { TRAIN_ALL, TRAIN_LAST, TRAIN__COUNT };
 enum last_step { LAST_DROP, LAST_PAD, LAST__COUNT };
 
+/* What a template cannot express: images, audio, tool calls and their results. */
+enum conf_not_text { NOT_TEXT_QUARANTINE, NOT_TEXT_LEAVE_OUT, NOT_TEXT__COUNT };
+
 enum conf_duplicates { DUPLICATES_KEEP, DUPLICATES_DROP, DUPLICATES__COUNT };
 
 struct conf_corpus {
@@ -68,6 +72,7 @@ struct conf_corpus {
     uint32_t n_paths;
     enum corpus_format format;
     enum conf_duplicates duplicates;
+    enum conf_not_text not_text;
     char *fields[FIELD__COUNT]; /* NULL: the field's own name */
 };
 
@@ -142,6 +147,7 @@ struct conf {
 };
 
 extern const char *const duplicates_names[DUPLICATES__COUNT];
+extern const char *const not_text_names[NOT_TEXT__COUNT];
 extern const char *const train_on_names[TRAIN__COUNT];
 extern const char *const tokenizer_path_names[TOKENIZER_PATH__COUNT];
 extern const char *const io_kind_names[IO__COUNT], *const corpus_format_names[FORMAT__COUNT],

@@ -63,6 +63,7 @@ static const struct key field_keys[] = {
     {.name = "instruction", FIELD(FIELD_INSTRUCTION, "alpaca: the instruction")},
     {.name = "input", FIELD(FIELD_INPUT, "alpaca: what the instruction is about")},
     {.name = "output", FIELD(FIELD_OUTPUT, "alpaca: the response")},
+    {.name = "history", FIELD(FIELD_HISTORY, "alpaca: earlier turns, a list of [instruction, response]")},
     {.name = "prompt", FIELD(FIELD_PROMPT, "prompt_completion: the instruction"), .example = "question"},
     {.name = "completion", FIELD(FIELD_COMPLETION, "prompt_completion: the response"), .example = "answer"},
     {.name = "text", FIELD(FIELD_TEXT, "text: all of it")},
@@ -81,9 +82,13 @@ static const struct key corpus_keys[] = {
     {.name = "duplicates", .type = KEY_CHOICE, .batches = true, IN(conf_corpus, duplicates),
      CHOICES(duplicates_names), .dflt = "keep",
      .help = "records with the same bytes as an earlier one of the corpus: keep them, or leave them out (counted)"},
+    {.name = "not_text", .type = KEY_CHOICE, .batches = true, IN(conf_corpus, not_text),
+     CHOICES(not_text_names), .dflt = "quarantine",
+     .help = "images, audio, tool calls and their results, which no template expresses: quarantine the record, or "
+             "leave them out and count them"},
     {.name = "fields", .type = KEY_GROUP, .optional = true, .batches = true, IN(conf_corpus, fields),
      .of = field_keys,
-     .help = "the names that fields have in the file, where they differ from these"},
+     .help = "the names that fields have in the file, where they differ from these; data.messages is messages in data"},
     {0},
 };
 

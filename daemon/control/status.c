@@ -239,6 +239,7 @@ static void put_stream_counts(struct ctl_writer *w, const struct stream_counts *
     ctl_put_uint(w, "row_tokens", n->row_tokens);
     ctl_put_uint(w, "truncated", n->truncated);
     ctl_put_uint(w, "split", n->split);
+    ctl_put_uint(w, "left_out", n->left_out);
     ctl_put_uint(w, "skipped", n->outcome[POS_SKIPPED]);
     put_counts(w, "unskipped", pos_outcome_names, n->outcome, POS_SKIPPED + 1, POS_OUTCOME__COUNT);
     put_counts(w, "quarantined", unusable_names, n->unusable, USABLE + 1, UNUSABLE__COUNT);

@@ -20,9 +20,9 @@ namespace dom = simdjson::dom;
 static_assert(RECORD_PADDING >= simdjson::SIMDJSON_PADDING, "simdjson reads this far past a record");
 
 extern "C" const char *const unusable_names[UNUSABLE__COUNT] = {
-    "usable",    "invalid-json", "missing-fields", "unknown-role", "response-first", "empty-response",
-    "too-large", "template",     "overlong",       "unsupervised", "tokenizer",
-    "duplicate",
+    "usable",         "invalid-json", "missing-fields", "unknown-role", "response-first",
+    "empty-response", "too-large",    "template",       "overlong",     "unsupervised",
+    "tokenizer",      "duplicate",    "not-text",
 };
 
 // simdjson keeps the memory of the largest document it has seen. A parser that has seen one larger than this
@@ -39,6 +39,8 @@ struct record_parser {
     size_t record_size = 0; // of the record in work
     char *detail = nullptr;
     bool no_memory = false;
+    bool leave_out = false; // what is not text
+    uint32_t n_left_out = 0;
 };
 
 extern "C" struct record_parser *record_parser_new(void)
@@ -154,7 +156,7 @@ bool join(record_parser *p, struct turn *t, std::string_view text)
     return true;
 }
 
-enum unusable push(record_parser *p, enum role role, std::string_view text)
+enum unusable push(record_parser *p, enum role role, std::string_view text, bool untrained)
 {
     if (p->n_turns == p->cap_turns) {
         uint32_t cap = p->cap_turns == 0 ? 16 : 2 * p->cap_turns;
@@ -164,11 +166,11 @@ enum unusable push(record_parser *p, enum role role, std::string_view text)
         p->turns = static_cast<struct turn *>(grown);
         p->cap_turns = cap;
     }
-    p->turns[p->n_turns++] = {role, {text.data(), text.size()}};
+    p->turns[p->n_turns++] = {role, {text.data(), text.size()}, untrained};
     return USABLE;
 }
 
-enum unusable add_turn(record_parser *p, enum role role, std::string_view text)
+enum unusable add_turn(record_parser *p, enum role role, std::string_view text, bool untrained = false)
 {
     struct turn *last = p->n_turns > 0 ? &p->turns[p->n_turns - 1] : nullptr;
     if (role == ROLE_SYSTEM && last != nullptr && last->role != ROLE_SYSTEM)
@@ -179,41 +181,65 @@ enum unusable add_turn(record_parser *p, enum role role, std::string_view text)
         return refuse(p, UNUSABLE_RESPONSE_FIRST, "a response before any instruction");
     if (role == ROLE_ASSISTANT && is_blank(text))
         return refuse(p, UNUSABLE_EMPTY_RESPONSE, "turn %u: a response without text", p->n_turns + 1);
-    if (last != nullptr && last->role == role)
-        return join(p, last, text) ? USABLE : refuse_memory(p);
-    return push(p, role, text);
+    if (last == nullptr || last->role != role)
+        return push(p, role, text, untrained);
+    if (last->untrained != untrained)
+        return refuse(p, UNUSABLE_FIELDS, "turn %u: responses of weight 0 and 1 in one", p->n_turns);
+    return join(p, last, text) ? USABLE : refuse_memory(p);
 }
 
 /* ---- fields ---- */
+
+// A field by its name, or else by the way to it: "data.messages".
+bool get_field(dom::object o, const char *name, dom::element *ret)
+{
+    if (o[name].get(*ret) == simdjson::SUCCESS)
+        return true;
+    for (const char *dot; (dot = strchr(name, '.')) != nullptr; name = dot + 1) {
+        dom::object inner;
+        if (o[std::string_view(name, static_cast<size_t>(dot - name))].get(inner) != simdjson::SUCCESS)
+            return false;
+        o = inner;
+        if (strchr(dot + 1, '.') == nullptr)
+            return o[dot + 1].get(*ret) == simdjson::SUCCESS;
+    }
+    return false;
+}
 
 enum unusable get_string(record_parser *p, dom::object o, const char *name, bool required,
                          std::string_view *ret)
 {
     dom::element e;
     *ret = {};
-    if (o[name].get(e) != simdjson::SUCCESS || (!required && e.is_null()))
+    if (!get_field(o, name, &e) || (!required && e.is_null()))
         return required ? refuse(p, UNUSABLE_FIELDS, "no field '%.32s'", name) : USABLE;
     if (e.get(*ret) != simdjson::SUCCESS)
         return refuse(p, UNUSABLE_FIELDS, "'%.32s' is %s, a string is wanted", name, type_name(e));
     return USABLE;
 }
 
+// Roles of turns that are no text: calls of tools, and what they gave.
+constexpr int ROLE_TOOL = ROLE__COUNT, ROLE_NOT_KNOWN = -1;
+
 int find_role(enum corpus_format format, std::string_view name)
 {
     static const struct {
         const char *name;
-        enum role role;
-    } of_messages[] = {{"system", ROLE_SYSTEM},
-                       {"user", ROLE_USER},
-                       {"assistant", ROLE_ASSISTANT},
-                       {nullptr, ROLE_TEXT}},
-      of_sharegpt[] = {{"human", ROLE_USER},     {"gpt", ROLE_ASSISTANT},       {"system", ROLE_SYSTEM},
-                       {"user", ROLE_USER},      {"assistant", ROLE_ASSISTANT}, {"chatgpt", ROLE_ASSISTANT},
-                       {"bing", ROLE_ASSISTANT}, {"bard", ROLE_ASSISTANT},      {nullptr, ROLE_TEXT}};
-    for (auto *r = format == FORMAT_SHAREGPT ? of_sharegpt : of_messages; r->name != nullptr; r++)
-        if (name == r->name)
-            return r->role;
-    return -1;
+        int role;
+    } of_messages[] = {{"system", ROLE_SYSTEM},       {"developer", ROLE_SYSTEM}, {"user", ROLE_USER},
+                       {"assistant", ROLE_ASSISTANT}, {"tool", ROLE_TOOL},        {"function", ROLE_TOOL},
+                       {nullptr, ROLE_NOT_KNOWN}},
+      of_sharegpt[] = {
+          {"human", ROLE_USER},         {"gpt", ROLE_ASSISTANT},          {"system", ROLE_SYSTEM},
+          {"user", ROLE_USER},          {"assistant", ROLE_ASSISTANT},    {"model", ROLE_ASSISTANT},
+          {"chatgpt", ROLE_ASSISTANT},  {"bing", ROLE_ASSISTANT},         {"bard", ROLE_ASSISTANT},
+          {"tool", ROLE_TOOL},          {"function", ROLE_TOOL},          {"observation", ROLE_TOOL},
+          {"function_call", ROLE_TOOL}, {"function_response", ROLE_TOOL}, {"tool_call", ROLE_TOOL},
+          {"tool_response", ROLE_TOOL}, {nullptr, ROLE_NOT_KNOWN}};
+    auto *r = format == FORMAT_SHAREGPT ? of_sharegpt : of_messages;
+    while (r->name != nullptr && name != r->name)
+        r++;
+    return r->role;
 }
 
 // A role is quoted only if it looks like one: details hold no text of the corpus.
@@ -225,31 +251,131 @@ bool is_quotable(std::string_view role)
     return !role.empty() && role.size() <= 16;
 }
 
+// A response says that it calls a tool.
+bool has_calls(dom::object o)
+{
+    dom::element e;
+    dom::array list;
+    if (o["function_call"].get(e) == simdjson::SUCCESS && !e.is_null())
+        return true;
+    if (o["tool_calls"].get(e) != simdjson::SUCCESS || e.is_null())
+        return false;
+    return e.get(list) != simdjson::SUCCESS || list.begin() != list.end();
+}
+
+// Of turn n; what: a few words.
+enum unusable not_text(record_parser *p, unsigned n, const char *what)
+{
+    if (!p->leave_out)
+        return refuse(p, UNUSABLE_NOT_TEXT, "turn %u: %s; see not_text", n, what);
+    p->n_left_out++;
+    return USABLE;
+}
+
+// The text of one part of a content; false: it has none.
+bool part_text(dom::element part, std::string_view *ret)
+{
+    dom::object o;
+    std::string_view type;
+    if (part.get(*ret) == simdjson::SUCCESS)
+        return true;
+    return part.get(o) == simdjson::SUCCESS && o["type"].get(type) == simdjson::SUCCESS &&
+           (type == "text" || type == "input_text" || type == "output_text") &&
+           o["text"].get(*ret) == simdjson::SUCCESS;
+}
+
+struct message {
+    enum role role;
+    unsigned n; // of its list, from 1
+    bool untrained, calls;
+};
+
+// Parts are joined as neighbours of one role are; empty ones would only add blank lines.
+enum unusable add_parts(record_parser *p, const struct message *m, dom::array parts)
+{
+    bool any = false;
+    for (dom::element part : parts) {
+        std::string_view text;
+        enum unusable why = USABLE;
+        if (!part_text(part, &text))
+            why = not_text(p, m->n, "a part that is no text");
+        else if (!is_blank(text)) {
+            why = add_turn(p, m->role, text, m->untrained);
+            any = true;
+        }
+        if (why != USABLE)
+            return why;
+    }
+    if (any || (m->role == ROLE_ASSISTANT && p->n_left_out > 0))
+        return USABLE;
+    return add_turn(p, m->role, {}, m->untrained);
+}
+
+enum unusable add_content(record_parser *p, const struct message *m, dom::object o, const char *name)
+{
+    dom::element e;
+    dom::array parts;
+    std::string_view text;
+    enum unusable why = m->calls ? not_text(p, m->n, "a call of a tool") : USABLE;
+    if (why != USABLE)
+        return why;
+    if (m->calls && (!get_field(o, name, &e) || e.is_null()))
+        return USABLE;
+    if (get_field(o, name, &e) && e.get(parts) == simdjson::SUCCESS)
+        return add_parts(p, m, parts);
+    why = get_string(p, o, name, true, &text);
+    if (why != USABLE || (m->calls && is_blank(text)))
+        return why;
+    return add_turn(p, m->role, text, m->untrained);
+}
+
+// "weight": 0 or 1, of a response.
+enum unusable get_weight(record_parser *p, dom::object o, struct message *m)
+{
+    dom::element e;
+    double weight = 1;
+    if (m->role != ROLE_ASSISTANT || o["weight"].get(e) != simdjson::SUCCESS || e.is_null())
+        return USABLE;
+    if (e.get(weight) != simdjson::SUCCESS || (weight != 0 && weight != 1))
+        return refuse(p, UNUSABLE_FIELDS, "turn %u: its weight is neither 0 nor 1", m->n);
+    m->untrained = weight == 0;
+    return USABLE;
+}
+
+enum unusable add_message(record_parser *p, const struct conf_corpus *c, enum corpus_format format,
+                          unsigned n, dom::object o)
+{
+    const char *role_name = field_name(c, format == FORMAT_SHAREGPT ? FIELD_FROM : FIELD_ROLE);
+    std::string_view name;
+    enum unusable why = get_string(p, o, role_name, true, &name);
+    if (why != USABLE)
+        return why;
+    int role = find_role(format, name);
+    if (role == ROLE_NOT_KNOWN && is_quotable(name))
+        return refuse(p, UNUSABLE_ROLE, "turn %u: role '%.*s' is not known", n, static_cast<int>(name.size()),
+                      name.data());
+    if (role == ROLE_NOT_KNOWN)
+        return refuse(p, UNUSABLE_ROLE, "turn %u: its role is not known", n);
+    if (role == ROLE_TOOL)
+        return not_text(p, n, "a call of a tool, or its result");
+    struct message m = {static_cast<enum role>(role), n, false, role == ROLE_ASSISTANT && has_calls(o)};
+    why = get_weight(p, o, &m);
+    return why == USABLE
+               ? add_content(p, &m, o, field_name(c, format == FORMAT_SHAREGPT ? FIELD_VALUE : FIELD_CONTENT))
+               : why;
+}
+
 // The turns of a list of objects; names as sharegpt or messages have them.
 enum unusable add_list(record_parser *p, const struct conf_corpus *c, enum corpus_format format,
                        dom::array list)
 {
-    const char *role_name = field_name(c, format == FORMAT_SHAREGPT ? FIELD_FROM : FIELD_ROLE);
-    const char *text_name = field_name(c, format == FORMAT_SHAREGPT ? FIELD_VALUE : FIELD_CONTENT);
     unsigned n = 0;
     for (dom::element e : list) {
         n++;
         dom::object o;
-        std::string_view role, text;
         if (e.get(o) != simdjson::SUCCESS)
             return refuse(p, UNUSABLE_FIELDS, "turn %u is %s, an object is wanted", n, type_name(e));
-        enum unusable why = get_string(p, o, role_name, true, &role);
-        if (why != USABLE)
-            return why;
-        int known = find_role(format, role);
-        if (known < 0 && is_quotable(role))
-            return refuse(p, UNUSABLE_ROLE, "turn %u: role '%.*s' is not known", n,
-                          static_cast<int>(role.size()), role.data());
-        if (known < 0)
-            return refuse(p, UNUSABLE_ROLE, "turn %u: its role is not known", n);
-        why = get_string(p, o, text_name, true, &text);
-        if (why == USABLE)
-            why = add_turn(p, static_cast<enum role>(known), text);
+        enum unusable why = add_message(p, c, format, n, o);
         if (why != USABLE)
             return why;
     }
@@ -261,7 +387,7 @@ enum unusable add_list_field(record_parser *p, const struct conf_corpus *c, enum
 {
     dom::element e;
     dom::array list;
-    if (o[name].get(e) != simdjson::SUCCESS)
+    if (!get_field(o, name, &e))
         return refuse(p, UNUSABLE_FIELDS, "no field '%.32s'", name);
     if (e.get(list) != simdjson::SUCCESS)
         return refuse(p, UNUSABLE_FIELDS, "'%.32s' is %s, a list is wanted", name, type_name(e));
@@ -281,7 +407,8 @@ enum unusable add_system_field(record_parser *p, const struct conf_corpus *c, do
 
 enum unusable parse_messages(record_parser *p, const struct conf_corpus *c, dom::object o)
 {
-    return add_list_field(p, c, FORMAT_MESSAGES, o, field_name(c, FIELD_MESSAGES));
+    enum unusable why = add_system_field(p, c, o);
+    return why == USABLE ? add_list_field(p, c, FORMAT_MESSAGES, o, field_name(c, FIELD_MESSAGES)) : why;
 }
 
 enum unusable parse_sharegpt(record_parser *p, const struct conf_corpus *c, dom::object o)
@@ -290,10 +417,36 @@ enum unusable parse_sharegpt(record_parser *p, const struct conf_corpus *c, dom:
     return why == USABLE ? add_list_field(p, c, FORMAT_SHAREGPT, o, field_name(c, FIELD_CONVERSATIONS)) : why;
 }
 
+// Earlier turns of an alpaca record: [["instruction", "response"], ...]
+enum unusable add_history(record_parser *p, const struct conf_corpus *c, dom::object o)
+{
+    const char *name = field_name(c, FIELD_HISTORY);
+    dom::element e;
+    dom::array list, pair;
+    if (!get_field(o, name, &e) || e.is_null())
+        return USABLE;
+    if (e.get(list) != simdjson::SUCCESS)
+        return refuse(p, UNUSABLE_FIELDS, "'%.32s' is %s, a list is wanted", name, type_name(e));
+    for (dom::element of : list) {
+        std::string_view instruction, response;
+        if (of.get(pair) != simdjson::SUCCESS || pair.size() != 2 ||
+            pair.at(0).get(instruction) != simdjson::SUCCESS || pair.at(1).get(response) != simdjson::SUCCESS)
+            return refuse(p, UNUSABLE_FIELDS, "'%.32s': pairs of two strings are wanted", name);
+        enum unusable why = add_turn(p, ROLE_USER, instruction);
+        if (why == USABLE)
+            why = add_turn(p, ROLE_ASSISTANT, response);
+        if (why != USABLE)
+            return why;
+    }
+    return USABLE;
+}
+
 enum unusable parse_alpaca(record_parser *p, const struct conf_corpus *c, dom::object o)
 {
     std::string_view instruction, input, output;
     enum unusable why = add_system_field(p, c, o);
+    if (why == USABLE)
+        why = add_history(p, c, o);
     if (why == USABLE)
         why = get_string(p, o, field_name(c, FIELD_INSTRUCTION), true, &instruction);
     if (why == USABLE)
@@ -312,8 +465,8 @@ enum unusable add_prompt_or_completion(record_parser *p, const struct conf_corpu
                                        enum role role)
 {
     const char *name = field_name(c, role == ROLE_USER ? FIELD_PROMPT : FIELD_COMPLETION);
-    dom::array list;
-    if (o[name].get(list) == simdjson::SUCCESS)
+    dom::element e;
+    if (get_field(o, name, &e) && e.is_array())
         return add_list_field(p, c, FORMAT_MESSAGES, o, name);
     std::string_view text;
     enum unusable why = get_string(p, o, name, true, &text);
@@ -322,14 +475,16 @@ enum unusable add_prompt_or_completion(record_parser *p, const struct conf_corpu
 
 enum unusable parse_prompt_completion(record_parser *p, const struct conf_corpus *c, dom::object o)
 {
-    enum unusable why = add_prompt_or_completion(p, c, o, ROLE_USER);
+    enum unusable why = add_system_field(p, c, o);
+    if (why == USABLE)
+        why = add_prompt_or_completion(p, c, o, ROLE_USER);
     return why == USABLE ? add_prompt_or_completion(p, c, o, ROLE_ASSISTANT) : why;
 }
 
 enum unusable add_text(record_parser *p, std::string_view text)
 {
     return is_blank(text) ? refuse(p, UNUSABLE_EMPTY_RESPONSE, "a text of white space only")
-                          : push(p, ROLE_TEXT, text);
+                          : push(p, ROLE_TEXT, text, false);
 }
 
 enum unusable parse_text(record_parser *p, const struct conf_corpus *c, dom::object o)
@@ -395,12 +550,14 @@ enum unusable parse_json(record_parser *p, const struct conf_corpus *c, enum cor
 
 bool has_list(dom::object o, const char *name)
 {
-    return o[name].is_array();
+    dom::element e;
+    return get_field(o, name, &e) && e.is_array();
 }
 
 bool has_string(dom::object o, const char *name)
 {
-    return o[name].is_string();
+    dom::element e;
+    return get_field(o, name, &e) && e.is_string();
 }
 
 } // namespace
@@ -413,6 +570,8 @@ extern "C" int record_parse(struct record_parser *p, const struct conf_corpus *c
     p->record_size = text.size;
     p->detail = detail;
     p->no_memory = false;
+    p->leave_out = c->not_text == NOT_TEXT_LEAVE_OUT;
+    p->n_left_out = 0;
     enum unusable why = plain ? parse_line(p, text) : parse_json(p, c, format, strip(text));
     if (why != USABLE)
         return p->no_memory ? -ENOMEM : why;
@@ -421,7 +580,7 @@ extern "C" int record_parse(struct record_parser *p, const struct conf_corpus *c
         any = any || p->turns[i].role == ROLE_ASSISTANT || p->turns[i].role == ROLE_TEXT;
     if (!any)
         return refuse(p, UNUSABLE_EMPTY_RESPONSE, "no response at all");
-    *ret = {p->turns, p->n_turns};
+    *ret = {p->turns, p->n_turns, p->n_left_out};
     return USABLE;
 }
 

@@ -168,7 +168,7 @@ static int render_pairs(struct kitchen *k, const struct recipe *r, uint32_t from
     if (system)
         k->turns[0] = turns[0];
     memcpy(k->turns + system, turns + system + 2 * from, n * sizeof turns[0]);
-    return template_render(r->template, &(struct sample){k->turns, system + n}, &k->doc, detail);
+    return template_render(r->template, &(struct sample){.turns = k->turns, .n_turns = system + n}, &k->doc, detail);
 }
 
 /* `split`, of a piece that is too long: it goes into the window as several, numbered from the piece's own
@@ -426,6 +426,7 @@ static int add_slot(struct kitchen *k, struct window_order *o, uint32_t i)
         if (why != USABLE)
             return add_unusable(k, s, (enum unusable)why, detail);
         k->parsed = o->slots[i].read;
+        k->draft.w.left_out += k->sample.left_out;
     }
     return k->sample.turns[0].role == ROLE_TEXT ? add_text(k, s) : add_dialogue(k, s);
 }

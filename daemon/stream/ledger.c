@@ -13,7 +13,7 @@
 #include <xxhash.h>
 
 #define LEDGER_MAGIC 0x31474c4e47494c41ull /* "ALIGNLG1" */
-#define LEDGER_VERSION 3
+#define LEDGER_VERSION 4
 /* A window's duplicates are not listed where so many records are before it: they are found again without a
  * list, and those that it is there for must have room. */
 #define LISTED_DUPLICATES (STREAM_QUARANTINE / 2)
@@ -25,7 +25,7 @@ struct header {
 struct entry {
     uint32_t n_slots, n_rows, documents, truncated;
     uint64_t tokens, supervised;
-    uint32_t split, outcome[POS_OUTCOME__COUNT], unusable[UNUSABLE__COUNT - 1];
+    uint32_t split, left_out, outcome[POS_OUTCOME__COUNT], unusable[UNUSABLE__COUNT - 1];
     uint64_t check; /* of all before it, seeded with the window's number */
 };
 _Static_assert(sizeof(struct entry) <= 128, "a window costs little on disk");
@@ -67,6 +67,7 @@ static int add(struct ledger *l, const struct entry *e)
     c->supervised += e->supervised;
     c->truncated += e->truncated;
     c->split += e->split;
+    c->left_out += e->left_out;
     for (int i = 0; i < POS_OUTCOME__COUNT; i++)
         c->outcome[i] += e->outcome[i];
     for (int i = 1; i < UNUSABLE__COUNT; i++)
@@ -299,6 +300,7 @@ int ledger_append(struct ledger *l, const struct window *w)
     e.tokens = w->n_tokens;
     e.truncated = w->truncated;
     e.split = w->split;
+    e.left_out = w->left_out;
     for (size_t i = 0; i < w->n_docs; i++) {
         e.supervised += w->docs[i].n_supervised;
         e.outcome[w->docs[i].outcome]++;

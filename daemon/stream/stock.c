@@ -121,7 +121,8 @@ static bool same_text(const char *a, const char *b)
 
 static bool same_records(const struct conf_corpus *a, const struct conf_corpus *b)
 {
-    bool same = strcmp(a->name, b->name) == 0 && a->format == b->format && a->duplicates == b->duplicates;
+    bool same = strcmp(a->name, b->name) == 0 && a->format == b->format && a->duplicates == b->duplicates &&
+                a->not_text == b->not_text;
     for (int i = 0; i < FIELD__COUNT; i++)
         same = same && same_text(a->fields[i], b->fields[i]);
     return same;

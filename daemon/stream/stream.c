@@ -302,6 +302,7 @@ void stream_get_counts(const struct stream *st, struct stream_counts *ret)
         ret->slots += c->slots;
         ret->truncated += c->truncated;
         ret->split += c->split;
+        ret->left_out += c->left_out;
         for (int k = 0; k < UNUSABLE__COUNT; k++)
             ret->unusable[k] += c->unusable[k];
         for (int k = 0; k < POS_OUTCOME__COUNT; k++)

@@ -183,6 +183,7 @@ struct stream_counts {
     uint64_t slots;                                                    /* records looked at */
     uint64_t unusable[UNUSABLE__COUNT];
     uint64_t truncated, split;
+    uint64_t left_out; /* parts of records that are not text */
     uint64_t outcome[POS_OUTCOME__COUNT];
 };
 void stream_get_counts(const struct stream *st, struct stream_counts *ret);

@@ -238,6 +238,7 @@ int window_seal(struct window_draft *d, struct window *w)
     w->n_rows = d->w.n_rows;
     w->n_unusable = d->w.n_unusable;
     w->truncated = d->w.truncated;
+    w->left_out = d->w.left_out;
     w->split = d->w.split;
     list_parts(w, to);
     char *at = w->block;

@@ -69,9 +69,10 @@ struct window {
     struct window_unusable *unusable;
     size_t n_tokens, n_runs, n_spans, n_blocks, n_docs, n_rows, n_unusable;
     uint32_t truncated, split;
-    bool own;         /* ids of our own code may be in it, see tokenizer_own */
-    int rc;           /* not 0: could not be made; */
-    struct err error; /* why */
+    uint32_t left_out; /* parts of records: see struct sample */
+    bool own;          /* ids of our own code may be in it, see tokenizer_own */
+    int rc;            /* not 0: could not be made; */
+    struct err error;  /* why */
     /* private */
     void *block; /* that all arrays lie in */
     atomic_uint refs;

@@ -236,7 +236,7 @@ static int put_turn(struct render *r, const struct turn *turn, bool is_first, bo
         rc = put_part(r, &t->begin, (struct slice){NULL, 0}, NULL);
     if (rc == 0 && system_before != NULL)
         rc = put_part(r, &t->system, *system_before, NULL);
-    r->supervise = turn->role != ROLE_USER;
+    r->supervise = turn->role != ROLE_USER && !turn->untrained;
     if (rc == 0)
         rc = put_part(r, p, turn->text, system_inside);
     return rc == 0 ? end_block(r, turn->role, is_last) : rc;

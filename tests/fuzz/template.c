@@ -32,9 +32,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     static struct tokenizer *tok;
     static char name[] = "own";
-    static const struct turn turns[] = {
-        {ROLE_SYSTEM, {"be brief", 8}}, {ROLE_USER, {"\xc3\xa9t\xc3\xa9? ", 7}}, {ROLE_ASSISTANT, {" so", 3}},
-        {ROLE_USER, {"", 0}},           {ROLE_ASSISTANT, {"a\0b ", 4}},          {ROLE_TEXT, {"text\n", 5}}};
+    static const struct turn turns[] = {{.role = ROLE_SYSTEM, .text = {"be brief", 8}},
+                                        {.role = ROLE_USER, .text = {"\xc3\xa9t\xc3\xa9? ", 7}},
+                                        {.role = ROLE_ASSISTANT, .text = {" so", 3}},
+                                        {.role = ROLE_USER, .text = {"", 0}},
+                                        {.role = ROLE_ASSISTANT, .text = {"a\0b ", 4}},
+                                        {.role = ROLE_TEXT, .text = {"text\n", 5}}};
     if (tok == NULL)
         CHECK(tokenizer_load(TEST_DIR "/data/sample.model", NULL, 0, &tok, NULL) == 0);
     char *texts = calloc(1, size + 4), *part[4], *at = texts;
@@ -57,9 +60,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct err err = {""};
     int rc = template_compile(name, &own, 1, tok, &t, &err);
     if (rc == 0) {
-        check_document(t, &(struct sample){turns, 5});
-        check_document(t, &(struct sample){turns + 1, 4});
-        check_document(t, &(struct sample){turns + 5, 1});
+        check_document(t, &(struct sample){.turns = turns, .n_turns = 5});
+        check_document(t, &(struct sample){.turns = turns + 1, .n_turns = 4});
+        check_document(t, &(struct sample){.turns = turns + 5, .n_turns = 1});
         template_free(t);
     } else {
         CHECK(rc == ERR_CONFIG && err.text[0] != '\0');

@@ -63,7 +63,7 @@ class Corpora(Case):
             json.dumps({"message": "no such field"}),
             json.dumps(dialogue("hello", "  ")),
             json.dumps({"messages": [{"role": "assistant", "content": "me first"}]}),
-            json.dumps({"messages": [{"role": "tool", "content": "x"}, {"role": "assistant", "content": "y"}]}),
+            json.dumps({"messages": [{"role": "narrator", "content": "x"}, {"role": "assistant", "content": "y"}]}),
             json.dumps({"messages": []}),
             json.dumps({"messages": [{"role": "user", "content": 7}]}),
             "[" * 5000,
@@ -168,6 +168,26 @@ class Corpora(Case):
         setup["corpora"][0]["duplicates"] = "drop"
         log = self.refused(setup, "c0", "cannot be used (mostly missing-fields)")
         self.assertIn("300 of 301 records", log)
+
+    def test_what_is_not_text(self):
+        """Quarantined, or left out and counted."""
+        picture = {"messages": [{"role": "user", "content": [{"type": "text", "text": "What is it?"}, {"type": "image_url"}]},
+                                {"role": "assistant", "content": "A cat."}]}
+        call = {"messages": [{"role": "user", "content": "Six and one?"},
+                             {"role": "assistant", "content": None, "tool_calls": [{"id": "1"}]},
+                             {"role": "tool", "content": "7"}, {"role": "assistant", "content": "Seven."}]}
+        path = write_jsonl(self.folder / "c.jsonl", [dialogue("hello", "hi"), picture, call, dialogue("bye", "bye")])
+        records, unused = self.serve(config(path, **PADDED))
+        self.assertEqual(records, [0, 3])
+        self.assertEqual([(r["record"], r["reason"]) for r in unused["records"]], [(1, "not-text"), (2, "not-text")])
+        lax = config(path, **PADDED)
+        lax["corpora"][0]["not_text"] = "leave_out"
+        with Feeder(lax) as feeder:
+            with Dealer(feeder.listen) as trainer:
+                found = [d["record"] for batch in trainer.batches() for d in support.documents(batch)]
+            self.assertEqual(sorted(found), [0, 1, 2, 3])
+            self.assertEqual(feeder.ctl("--json", "status")["streams"][0]["made"]["left_out"], 3)
+            self.assertIn("3 parts left out", feeder.ctl("status").stdout)
 
     def test_files_that_are_none(self):
         (self.folder / "folder.jsonl").mkdir()

@@ -106,8 +106,9 @@ static void test_elements_come_and_go_as_a_whole(void **state)
         FILE_OF(TULU ", " CODE, CHAT("{name: tulu}, {name: code}", "") ", " PLAIN),
         FILE_OF("{name: new, paths: [/n], fields: {prompt: \"a\\nb\"}}, " TULU,
                 CHAT("{name: new, repeat: 2}, {name: tulu}", "")),
-        "corpora.code: {paths: [\"/b\"], format: auto, duplicates: keep} -> none ()\n"
-        "corpora.new: none -> {paths: [\"/n\"], format: auto, duplicates: keep, fields: {prompt: \"a\\nb\"}} "
+        "corpora.code: {paths: [\"/b\"], format: auto, duplicates: keep, not_text: quarantine} -> none ()\n"
+        "corpora.new: none -> {paths: [\"/n\"], format: auto, duplicates: keep, not_text: quarantine, "
+        "fields: {prompt: \"a\\nb\"}} "
         "()\n"
         "chat.corpora.code: {repeat: 1} -> none (chat)\n"
         "chat.corpora.new: none -> {repeat: 2} (chat)\n"

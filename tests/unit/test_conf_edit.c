@@ -138,7 +138,9 @@ static void test_every_kind_of_value_changes(void **state)
         changes_to(cases[i].edits, cases[i].changes);
 }
 
-#define CODE "{paths: [\"/d/b.jsonl\"], format: auto, duplicates: keep, fields: {text: \"body\"}}"
+#define CODE                                                                                          \
+    "{paths: [\"/d/b.jsonl\"], format: auto, duplicates: keep, not_text: quarantine, fields: {text: " \
+    "\"body\"}}"
 
 static void test_elements_come_and_go(void **state)
 {
@@ -147,25 +149,28 @@ static void test_elements_come_and_go(void **state)
         const char *edits, *changes;
     } cases[] = {
         {"corpora.new = {paths: [/n], format: text}",
-         "corpora.new: none -> {paths: [\"/n\"], format: text, duplicates: keep}\n"},
+         "corpora.new: none -> {paths: [\"/n\"], format: text, duplicates: keep, not_text: quarantine}\n"},
         {"corpora.new = {name: new, paths: [/n]}",
-         "corpora.new: none -> {paths: [\"/n\"], format: auto, duplicates: keep}\n"},
+         "corpora.new: none -> {paths: [\"/n\"], format: auto, duplicates: keep, not_text: quarantine}\n"},
         {"corpora.new.paths = /n\ncorpora.new.format = text\ncorpora.new.fields.text = t",
-         "corpora.new: none -> {paths: [\"/n\"], format: text, duplicates: keep, fields: {text: \"t\"}}\n"},
+         "corpora.new: none -> {paths: [\"/n\"], format: text, duplicates: keep, not_text: quarantine, "
+         "fields: {text: \"t\"}}\n"},
         {"corpora.new.format = text\ncorpora.new.paths = [/n]\nchat.corpora.new.repeat = 3",
-         "corpora.new: none -> {paths: [\"/n\"], format: text, duplicates: keep}\nchat.corpora.new: none -> "
+         "corpora.new: none -> {paths: [\"/n\"], format: text, duplicates: keep, not_text: "
+         "quarantine}\nchat.corpora.new: none -> "
          "{repeat: 3}\n"},
         /* a name with dots, also one that begins as another does */
-        {"corpora.tulu.v2 = {paths: [/n]}",
-         "corpora.tulu.v2: none -> {paths: [\"/n\"], format: auto, duplicates: keep}\n"},
-        {"corpora.tulu.v2.paths = /n",
-         "corpora.tulu.v2: none -> {paths: [\"/n\"], format: auto, duplicates: keep}\n"},
+        {"corpora.tulu.v2 = {paths: [/n]}", "corpora.tulu.v2: none -> {paths: [\"/n\"], format: auto, "
+                                            "duplicates: keep, not_text: quarantine}\n"},
+        {"corpora.tulu.v2.paths = /n", "corpora.tulu.v2: none -> {paths: [\"/n\"], format: auto, duplicates: "
+                                       "keep, not_text: quarantine}\n"},
         {"corpora.v1.3.paths = /n\nchat.corpora.v1.3.repeat = 1",
-         "corpora.v1.3: none -> {paths: [\"/n\"], format: auto, duplicates: keep}\nchat.corpora.v1.3: none "
+         "corpora.v1.3: none -> {paths: [\"/n\"], format: auto, duplicates: keep, not_text: "
+         "quarantine}\nchat.corpora.v1.3: none "
          "-> {repeat: 1}\n"},
         /* close to another's name, but with all it needs */
         {"corpora.tulu2.paths = /n",
-         "corpora.tulu2: none -> {paths: [\"/n\"], format: auto, duplicates: keep}\n"},
+         "corpora.tulu2: none -> {paths: [\"/n\"], format: auto, duplicates: keep, not_text: quarantine}\n"},
         {"chat.corpora = [{name: code, repeat: 2}]",
          "chat.corpora.tulu: {repeat: 1} -> none\nchat.corpora.v1.2: {repeat: 2} -> none\n"
          "chat.corpora.code: none -> {repeat: 2}\n"},
@@ -193,7 +198,7 @@ static void test_elements_come_and_go(void **state)
         {"corpora.code", "corpora.code: " CODE " -> none\n"},
         {"chat.corpora.tulu", "chat.corpora.tulu: {repeat: 1} -> none\n"},
         {"corpora.v1.2\nchat.corpora.v1.2",
-         "corpora.v1.2: {paths: [\"/d/c.jsonl\"], format: auto, duplicates: keep} -> "
+         "corpora.v1.2: {paths: [\"/d/c.jsonl\"], format: auto, duplicates: keep, not_text: quarantine} -> "
          "none\nchat.corpora.v1.2: {repeat: 2} -> none\n"},
         {"templates.spare\ntemplates.mine\nchat.template = plain",
          "templates.mine: {user: \"Q{content}\", assistant: \"A{content}\", system_place: before, joined: "
@@ -242,9 +247,9 @@ static void test_each_error_names_its_key(void **state)
         {"chat.seqlen = 8", "chat.seqlen: no such key; did you mean \"seq_len\"?\n"},
         {"cht.seq_len = 8", "cht.seq_len: no such key or stream; did you mean \"chat\"?\n"},
         {"worker = 8", "worker: no such key or stream; did you mean \"workers\"?\n"},
-        {"zzzzzzzz = 8",
-         "zzzzzzzz: no such key or stream; there are state_dir, workers, memory, spool, record_max, io, tokenizer, "
-         "feed, control, corpora, templates, streams, chat, plain\n"},
+        {"zzzzzzzz = 8", "zzzzzzzz: no such key or stream; there are state_dir, workers, memory, spool, "
+                         "record_max, io, tokenizer, "
+                         "feed, control, corpora, templates, streams, chat, plain\n"},
         {"chat.positions.max_positon = 8",
          "chat.positions.max_positon: no such key; did you mean \"max_position\"?\n"},
         {"chat.positions.seed = 8",

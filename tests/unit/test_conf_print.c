@@ -98,6 +98,7 @@ static void test_the_text_is_one_for_people(void **state)
                               "    paths: [\"/etc/skipalign/a.jsonl\", \"/b/*\"]\n"
                               "    format: auto\n"
                               "    duplicates: keep\n"
+                              "    not_text: quarantine\n"
                               "    fields: {text: \"body\"}\n"
                               "templates:\n"
                               "  - name: \"mine\"\n"

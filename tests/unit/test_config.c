@@ -243,6 +243,7 @@ static void test_visit_shows_every_value_under_its_name(void **state)
                                    "corpora.tulu.paths=[\"/a\", \"/b \\\"c\"]\n"
                                    "corpora.tulu.format=auto\n"
                                    "corpora.tulu.duplicates=keep\n"
+                                   "corpora.tulu.not_text=quarantine\n"
                                    "corpora.tulu.fields.text=body\n"
                                    "templates.t.user={content}\n"
                                    "templates.t.assistant={content}\n"

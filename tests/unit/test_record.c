@@ -97,14 +97,11 @@ static void test_messages(void **state)
     expect(f, "{\"messages\":[\"hi\"]}", "missing-fields");
     assert_string_equal(detail, "turn 1 is a string, an object is wanted");
     expect(f, "{\"messages\":[{\"role\":\"user\"}]}", "missing-fields");
-    expect(f, "{\"messages\":[{\"role\":\"user\",\"content\":[{\"type\":\"text\",\"text\":\"x\"}]}]}",
-           "missing-fields");
-    assert_string_equal(detail, "'content' is a list, a string is wanted");
     expect(f, "{\"messages\":[{\"role\":\"assistant\",\"content\":null}]}", "missing-fields");
     expect(f, "{\"messages\":[{\"role\":7,\"content\":\"x\"}]}", "missing-fields");
-    expect(f, "{\"messages\":[{\"role\":\"user\",\"content\":\"x\"},{\"role\":\"tool\",\"content\":\"x\"}]}",
+    expect(f, "{\"messages\":[{\"role\":\"user\",\"content\":\"x\"},{\"role\":\"judge\",\"content\":\"x\"}]}",
            "unknown-role");
-    assert_string_equal(detail, "turn 2: role 'tool' is not known");
+    assert_string_equal(detail, "turn 2: role 'judge' is not known");
     expect(f, "{\"messages\":[{\"role\":\"Some Secret\",\"content\":\"x\"}]}", "unknown-role");
     assert_null(strstr(detail, "Secret"));
     expect(f, "{\"messages\":[{\"role\":\"human\",\"content\":\"x\"}]}", "unknown-role");
@@ -131,7 +128,7 @@ static void test_sharegpt(void **state)
            "S:s\n\nt|U:u|A:a");
     expect(f, "{\"conversations\":[{\"from\":\"gpt\",\"value\":\"a\"},{\"from\":\"human\",\"value\":\"u\"}]}",
            "response-first");
-    expect(f, "{\"conversations\":[{\"from\":\"function\",\"value\":\"a\"}]}", "unknown-role");
+    expect(f, "{\"conversations\":[{\"from\":\"judge\",\"value\":\"a\"}]}", "unknown-role");
     expect(f, "{\"conversations\":[{\"role\":\"user\",\"content\":\"a\"}]}", "missing-fields");
     expect(f, "{\"system\":3,\"conversations\":[{\"from\":\"human\",\"value\":\"u\"}]}", "missing-fields");
 }
@@ -207,6 +204,176 @@ static void test_neighbours_are_joined(void **state)
         FORMAT_MESSAGES,
         "{\"messages\":[{\"role\":\"system\",\"content\":\"s\"},{\"role\":\"assistant\",\"content\":\"a\"}]}",
         "response-first");
+}
+
+/* Apostrophes stand for quotes. */
+static const char *quoted(const char *text)
+{
+    static char out[2048];
+    size_t n = 0;
+    for (; text[n] != '\0'; n++)
+        out[n] = text[n];
+    out[n] = '\0';
+    for (size_t i = 0; i < n; i++)
+        out[i] = out[i] == '\'' ? '"' : out[i];
+    return out;
+}
+
+/* What becomes of a record where what is not text is left out, and how much that was. */
+static void expect_left_out(enum corpus_format format, const char *text, uint32_t n, const char *wanted)
+{
+    struct conf_corpus conf = plain_conf;
+    struct sample s = {0};
+    conf.not_text = NOT_TEXT_LEAVE_OUT;
+    enum unusable why = parse_as(&conf, format, 0, text, strlen(text), &s);
+    assert_string_equal(show(why, &s), wanted);
+    if (why == USABLE)
+        assert_int_equal(s.left_out, n);
+}
+
+static void test_content_in_parts(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *text, *strict, *lax;
+        uint32_t left_out;
+    } cases[] = {
+        {"{'messages':[{'role':'user','content':[{'type':'text','text':'one'},{'type':'text','text':'two'}]},"
+         "{'role':'assistant','content':['a',{'type':'output_text','text':'b'}]}]}",
+         "U:one\n\ntwo|A:a\n\nb", "U:one\n\ntwo|A:a\n\nb", 0},
+        {"{'messages':[{'role':'user','content':[{'type':'text','text':''},{'type':'text','text':'u'}]},"
+         "{'role':'assistant','content':[{'type':'text','text':'a'},{'type':'text','text':' '}]}]}",
+         "U:u|A:a", "U:u|A:a", 0},
+        {"{'messages':[{'role':'user','content':[]},{'role':'assistant','content':'a'}]}", "U:|A:a", "U:|A:a",
+         0},
+        {"{'messages':[{'role':'user','content':'u'},{'role':'assistant','content':[]}]}", "empty-response",
+         "empty-response", 0},
+        {"{'messages':[{'role':'user','content':[{'type':'text','text':'What is it?'},{'type':'image_url',"
+         "'image_url':{'url':'x'}}]},{'role':'assistant','content':'A cat.'}]}",
+         "not-text", "U:What is it?|A:A cat.", 1},
+        {"{'messages':[{'role':'user','content':[{'type':'input_audio','input_audio':{}},7]},"
+         "{'role':'assistant','content':'a'}]}",
+         "not-text", "U:|A:a", 2},
+        {"{'messages':[{'role':'user','content':'u'},{'role':'assistant','content':[{'type':'refusal',"
+         "'refusal':'no'}]}]}",
+         "not-text", "empty-response", 0},
+        {"{'prompt':[{'role':'user','content':[{'type':'text','text':'u'}]}],"
+         "'completion':[{'role':'assistant','content':[{'type':'text','text':'a'}]}]}",
+         "U:u|A:a", "U:u|A:a", 0},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        enum corpus_format f = strstr(cases[i].text, "prompt") ? FORMAT_PROMPT_COMPLETION : FORMAT_MESSAGES;
+        expect(f, quoted(cases[i].text), cases[i].strict);
+        expect_left_out(f, quoted(cases[i].text), cases[i].left_out, cases[i].lax);
+    }
+}
+
+static void test_tools(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *text, *strict, *lax;
+        uint32_t left_out;
+    } cases[] = {
+        {"{'messages':[{'role':'user','content':'u'},{'role':'assistant','content':null,'tool_calls':[{'id':"
+         "1}]},"
+         "{'role':'tool','tool_call_id':1,'content':'7'},{'role':'assistant','content':'seven'}]}",
+         "not-text", "U:u|A:seven", 2},
+        {"{'messages':[{'role':'user','content':'u'},{'role':'assistant','content':'wait','tool_calls':[{'id'"
+         ":1}]},"
+         "{'role':'tool','content':'7'},{'role':'assistant','content':'seven'}]}",
+         "not-text", "U:u|A:wait\n\nseven", 2},
+        {"{'messages':[{'role':'user','content':'u'},{'role':'assistant','function_call':{'name':'f'}},"
+         "{'role':'function','name':'f','content':'7'}]}",
+         "not-text", "empty-response", 0},
+        /* As Arrow writes them, where none is called. */
+        {"{'tools':[],'messages':[{'role':'user','content':'u','tool_calls':null},"
+         "{'role':'assistant','content':'a','tool_calls':[],'function_call':null}]}",
+         "U:u|A:a", "U:u|A:a", 0},
+        {"{'conversations':[{'from':'human','value':'u'},{'from':'function_call','value':'f'},"
+         "{'from':'observation','value':'7'},{'from':'gpt','value':'seven'}]}",
+         "not-text", "U:u|A:seven", 2},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        enum corpus_format f = strstr(cases[i].text, "conversations") ? FORMAT_SHAREGPT : FORMAT_MESSAGES;
+        expect(f, quoted(cases[i].text), cases[i].strict);
+        expect_left_out(f, quoted(cases[i].text), cases[i].left_out, cases[i].lax);
+    }
+    expect(FORMAT_MESSAGES, quoted(cases[0].text), "not-text");
+    assert_string_equal(detail, "turn 2: a call of a tool; see not_text");
+}
+
+static void test_system_everywhere(void **state)
+{
+    (void)state;
+    expect(
+        FORMAT_MESSAGES,
+        quoted("{'system':'s','messages':[{'role':'developer','content':'d'},{'role':'user','content':'u'},"
+               "{'role':'assistant','content':'a'}]}"),
+        "S:s\n\nd|U:u|A:a");
+    expect(FORMAT_PROMPT_COMPLETION, quoted("{'system':'s','prompt':'p','completion':'c'}"), "S:s|U:p|A:c");
+    expect(FORMAT_PROMPT_COMPLETION, quoted("{'system':null,'prompt':'p','completion':'c'}"), "U:p|A:c");
+    expect(FORMAT_ALPACA,
+           quoted("{'system':'s','history':[['i','o'],['','p']],'instruction':'j','output':'q'}"),
+           "S:s|U:i|A:o|U:|A:p|U:j|A:q");
+    expect(FORMAT_ALPACA, quoted("{'history':[],'instruction':'j','output':'q'}"), "U:j|A:q");
+    expect(FORMAT_ALPACA, quoted("{'history':null,'instruction':'j','output':'q'}"), "U:j|A:q");
+    expect(FORMAT_ALPACA, quoted("{'history':'h','instruction':'j','output':'q'}"), "missing-fields");
+    expect(FORMAT_ALPACA, quoted("{'history':[['i']],'instruction':'j','output':'q'}"), "missing-fields");
+    expect(FORMAT_ALPACA, quoted("{'history':[['i',1]],'instruction':'j','output':'q'}"), "missing-fields");
+    assert_string_equal(detail, "'history': pairs of two strings are wanted");
+}
+
+static void test_weights(void **state)
+{
+    (void)state;
+    struct sample s = {0};
+    const enum corpus_format f = FORMAT_MESSAGES;
+    assert_int_equal(
+        parse(f,
+              quoted("{'messages':[{'role':'user','content':'u'},{'role':'assistant','content':'a',"
+                     "'weight':0},{'role':'user','content':'v'},{'role':'assistant','content':'b',"
+                     "'weight':1},{'role':'user','content':'w'},{'role':'assistant','content':'c'}]}"),
+              &s),
+        USABLE);
+    assert_int_equal(s.n_turns, 6);
+    for (uint32_t i = 0; i < s.n_turns; i++)
+        assert_int_equal(s.turns[i].untrained, i == 1);
+    expect(
+        f,
+        quoted(
+            "{'messages':[{'role':'user','content':'u'},{'role':'assistant','content':'a','weight':0.5}]}"),
+        "missing-fields");
+    assert_string_equal(detail, "turn 2: its weight is neither 0 nor 1");
+    expect(f,
+           quoted("{'messages':[{'role':'user','content':'u'},{'role':'assistant','content':'a','weight':0},"
+                  "{'role':'assistant','content':'b'}]}"),
+           "missing-fields");
+    assert_string_equal(detail, "turn 2: responses of weight 0 and 1 in one");
+}
+
+static void test_fields_inside(void **state)
+{
+    (void)state;
+    struct sample s = {0};
+    struct conf_corpus conf = {.name = (char *)"c"};
+    conf.fields[FIELD_MESSAGES] = (char *)"data.body.messages";
+    conf.fields[FIELD_CONTENT] = (char *)"content.text";
+    conf.fields[FIELD_SYSTEM] = (char *)"a.b";
+    const char *text = quoted("{'a.b':'s','a':{'b':'not this'},'data':{'body':{'messages':[{'role':'user',"
+                              "'content':{'text':'u'}},{'role':'assistant','content':{'text':'a'}}]}}}");
+    assert_string_equal(show(parse_as(&conf, FORMAT_MESSAGES, 0, text, strlen(text), &s), &s), "S:s|U:u|A:a");
+    char padded[512] = {0};
+    memcpy(padded, text, strlen(text));
+    assert_int_equal(record_detect(parser, &conf, (struct slice){padded, strlen(text)}), FORMAT_MESSAGES);
+    static const char *const wrong[] = {"{}", "{'data':[]}", "{'data':{'body':7}}", "{'data':{'body':{}}}"};
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+        text = quoted(wrong[i]);
+        assert_int_equal(parse_as(&conf, FORMAT_MESSAGES, 0, text, strlen(text), &s), UNUSABLE_FIELDS);
+        assert_string_equal(detail, "no field 'data.body.messages'");
+    }
+    conf.fields[FIELD_MESSAGES] = (char *)"..";
+    assert_int_equal(parse_as(&conf, FORMAT_MESSAGES, 0, text, strlen(text), &s), UNUSABLE_FIELDS);
 }
 
 /* Two fields of a format may be the same one of the file: joined texts are then longer than the record. */
@@ -442,14 +609,27 @@ static void test_names(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_messages),       cmocka_unit_test(test_sharegpt),
-        cmocka_unit_test(test_alpaca),         cmocka_unit_test(test_prompt_completion),
-        cmocka_unit_test(test_text),           cmocka_unit_test(test_neighbours_are_joined),
-        cmocka_unit_test(test_renamed_fields), cmocka_unit_test(test_strings),
-        cmocka_unit_test(test_not_json),       cmocka_unit_test(test_extents_are_stripped),
-        cmocka_unit_test(test_deep_and_large), cmocka_unit_test(test_no_memory),
-        cmocka_unit_test(test_many_turns),     cmocka_unit_test(test_damaged_records),
-        cmocka_unit_test(test_detect),         cmocka_unit_test(test_names),
+        cmocka_unit_test(test_messages),
+        cmocka_unit_test(test_sharegpt),
+        cmocka_unit_test(test_alpaca),
+        cmocka_unit_test(test_prompt_completion),
+        cmocka_unit_test(test_text),
+        cmocka_unit_test(test_neighbours_are_joined),
+        cmocka_unit_test(test_content_in_parts),
+        cmocka_unit_test(test_tools),
+        cmocka_unit_test(test_system_everywhere),
+        cmocka_unit_test(test_weights),
+        cmocka_unit_test(test_fields_inside),
+        cmocka_unit_test(test_renamed_fields),
+        cmocka_unit_test(test_strings),
+        cmocka_unit_test(test_not_json),
+        cmocka_unit_test(test_extents_are_stripped),
+        cmocka_unit_test(test_deep_and_large),
+        cmocka_unit_test(test_no_memory),
+        cmocka_unit_test(test_many_turns),
+        cmocka_unit_test(test_damaged_records),
+        cmocka_unit_test(test_detect),
+        cmocka_unit_test(test_names),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }

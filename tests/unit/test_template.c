@@ -70,13 +70,13 @@ static struct template *compiled_own(struct conf_template own, struct tokenizer 
 
 static struct turn turn(enum role role, const char *text)
 {
-    return (struct turn){role, slice_of(text)};
+    return (struct turn){.role = role, .text = slice_of(text)};
 }
 
 static void render(const struct template *t, const struct turn *turns, uint32_t n, struct document *d)
 {
     char detail[RECORD_DETAIL] = "";
-    const struct sample s = {turns, n};
+    const struct sample s = {.turns = turns, .n_turns = n};
     int rc = template_render(t, &s, d, detail);
     if (rc != USABLE)
         fail_msg("%d: %s", rc, detail);
@@ -124,9 +124,32 @@ static void check(const struct template *t, const struct tokenizer *tok, const s
 }
 
 static const struct turn two_turns[] = {
-    {ROLE_SYSTEM, {"Sys", 3}}, {ROLE_USER, {" one ", 5}},     {ROLE_ASSISTANT, {" two ", 5}},
-    {ROLE_USER, {"three", 5}}, {ROLE_ASSISTANT, {"four", 4}},
+    {.role = ROLE_SYSTEM, .text = {"Sys", 3}},      {.role = ROLE_USER, .text = {" one ", 5}},
+    {.role = ROLE_ASSISTANT, .text = {" two ", 5}}, {.role = ROLE_USER, .text = {"three", 5}},
+    {.role = ROLE_ASSISTANT, .text = {"four", 4}},
 };
+
+/* A response that is context only: the same tokens, and none of it supervised. */
+static void test_untrained(void **state)
+{
+    (void)state;
+    struct template *t = compiled("plain", w.v3);
+    struct document all = {.ids = NULL}, last = {.ids = NULL};
+    struct turn turns[] = {turn(ROLE_USER, "one"), turn(ROLE_ASSISTANT, "two"), turn(ROLE_USER, "three"),
+                           turn(ROLE_ASSISTANT, "four")};
+    render(t, turns, 4, &all);
+    turns[1].untrained = true;
+    render(t, turns, 4, &last);
+    assert_int_equal(last.n_ids, all.n_ids);
+    assert_memory_equal(last.ids, all.ids, all.n_ids * sizeof all.ids[0]);
+    for (size_t b = 0; b < 4; b++) {
+        assert_int_equal(all.blocks[b].supervised_end > all.blocks[b].supervised_start, b % 2);
+        assert_int_equal(last.blocks[b].supervised_end > last.blocks[b].supervised_start, b == 3);
+    }
+    document_fini(&all);
+    document_fini(&last);
+    template_free(t);
+}
 
 static void test_plain(void **state)
 {
@@ -241,7 +264,7 @@ static void test_trim(void **state)
                                  turn(ROLE_USER, " \n "), turn(ROLE_ASSISTANT, "   ")};
     check(t, w.v3, turns, 4, " <|a| b|>/ <|(\n| c| |\n|>)/ <|>/ <|(>)");
     /* A NUL is no white space, nor the end. */
-    const struct turn nul = {ROLE_USER, {" \0 ", 3}};
+    const struct turn nul = {.role = ROLE_USER, .text = {" \0 ", 3}};
     struct document d = {.ids = NULL};
     render(t, &nul, 1, &d);
     assert_int_equal(d.n_ids, 3);
@@ -265,8 +288,9 @@ static void test_trim_knows_all_white_space(void **state)
                         w.v3);
     struct document d[2] = {{.ids = NULL}};
     (void)snprintf(text, sizeof text, "%s%s%s%s%s", white, others, white, others, white);
-    const struct turn turns[] = {turn(ROLE_ASSISTANT, text),
-                                 {ROLE_ASSISTANT, {text + strlen(white), strlen(text) - 2 * strlen(white)}}};
+    const struct turn turns[] = {
+        turn(ROLE_ASSISTANT, text),
+        {.role = ROLE_ASSISTANT, .text = {text + strlen(white), strlen(text) - 2 * strlen(white)}}};
     render(t, &turns[0], 1, &d[0]);
     render(bare, &turns[1], 1, &d[1]);
     assert_int_equal(d[0].n_ids, d[1].n_ids);
@@ -375,7 +399,8 @@ static void test_text_with_a_user_defined_symbol_is_refused(void **state)
     struct turn turns[] = {turn(ROLE_USER, "a<|other|>"), turn(ROLE_ASSISTANT, "a<|im_end|")};
     render(t, turns, 2, &d);
     turns[1] = turn(ROLE_ASSISTANT, "a<|im_end|>a");
-    assert_int_equal(template_render(t, &(struct sample){turns, 2}, &d, detail), UNUSABLE_TEMPLATE);
+    assert_int_equal(template_render(t, &(struct sample){.turns = turns, .n_turns = 2}, &d, detail),
+                     UNUSABLE_TEMPLATE);
     assert_string_equal(detail, "the text holds a symbol of the template");
     document_fini(&d);
     template_free(t);
@@ -390,7 +415,8 @@ static void test_no_place_for_a_system_prompt(void **state)
     struct template *t = compiled_own(
         (struct conf_template){.user = (char *)"{content}", .assistant = (char *)"{content}"}, w.v3);
     struct turn turns[] = {turn(ROLE_SYSTEM, "S"), turn(ROLE_USER, "U"), turn(ROLE_ASSISTANT, "A")};
-    assert_int_equal(template_render(t, &(struct sample){turns, 3}, &d, detail), UNUSABLE_TEMPLATE);
+    assert_int_equal(template_render(t, &(struct sample){.turns = turns, .n_turns = 3}, &d, detail),
+                     UNUSABLE_TEMPLATE);
     assert_string_equal(detail, "the template has no place for a system prompt");
     turns[0] = turn(ROLE_SYSTEM, ""); /* is none */
     check(t, w.v3, turns, 3, " U/( A)");
@@ -399,7 +425,8 @@ static void test_no_place_for_a_system_prompt(void **state)
     t = compiled("mistral-v3", w.v3);
     turns[0] = turn(ROLE_SYSTEM, "S");
     turns[1] = turn(ROLE_ASSISTANT, "A");
-    assert_int_equal(template_render(t, &(struct sample){turns, 2}, &d, detail), UNUSABLE_TEMPLATE);
+    assert_int_equal(template_render(t, &(struct sample){.turns = turns, .n_turns = 2}, &d, detail),
+                     UNUSABLE_TEMPLATE);
     template_free(t);
     document_fini(&d);
 }
@@ -680,7 +707,7 @@ static void compare_all(const char *path, size_t want)
         } else {
             enum role role = line[0] == 's' ? ROLE_SYSTEM : line[0] == 'u' ? ROLE_USER : ROLE_ASSISTANT;
             assert_true(v.n_turns < sizeof v.turns / sizeof *v.turns);
-            v.turns[v.n_turns++] = (struct turn){role, unhex(rest)};
+            v.turns[v.n_turns++] = (struct turn){.role = role, .text = unhex(rest)};
         }
     }
     assert_int_equal(n, want);
@@ -704,6 +731,7 @@ static void test_the_templates_sources(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_untrained),
         cmocka_unit_test(test_plain),
         cmocka_unit_test(test_alpaca),
         cmocka_unit_test(test_llama2),
