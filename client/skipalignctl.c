@@ -38,6 +38,17 @@ static const struct command commands[] = {
         .show = show_preview,
     },
     {
+        .name = "coverage",
+        STREAM,
+        .help = "how far training looks back: distances from trained tokens to their context",
+        .more = "Against ordinary fine-tuning on the same data (ids 0, 1, 2, ...), and against documents of "
+                "max_position tokens.\n"
+                "Counted in what was made since skipalignd started.\n",
+        .options = {{"generation", 0, OPTION_NUMBER, false, "N",
+                     "of an older generation (the newest of which anything was made)"}},
+        .show = show_coverage,
+    },
+    {
         .name = "tail",
         STREAM,
         .help = "batches as they are sent, one line each, until Ctrl-C",

@@ -136,6 +136,19 @@ struct table {
 void table_put(struct table *t, enum style style, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 void table_print(struct table *t, const struct paper *p, const char *indent); /* and empties it */
 
+/* ---- distances (_coverage.c): the buckets of a reply by octaves; an octave is 2^i .. 2^(i+1) - 1 ---- */
+
+enum { COVERAGE_HERE, COVERAGE_ORDINARY, COVERAGE_LONG, COVERAGE_SIDES };
+#define OCTAVES_MAX 32
+
+struct octaves {
+    unsigned n;
+    double share[OCTAVES_MAX][COVERAGE_SIDES], most; /* most: the largest of all */
+};
+void octaves_read(struct token_cursor result, struct octaves *ret);
+const char *coverage_percent(double share); /* 12.3 %; static buffers, as below */
+void show_distances(const struct paper *p, struct token_cursor result);
+
 /* ---- renderers ---- */
 
 void show_change(struct call *c, struct token_cursor result);
@@ -146,6 +159,7 @@ void show_history(struct call *c, struct token_cursor result);
 int run_change(struct call *c);
 void show_status(struct call *c, struct token_cursor result);
 void show_preview(struct call *c, struct token_cursor result);
+void show_coverage(struct call *c, struct token_cursor result);
 void show_quarantine(struct call *c, struct token_cursor result);
 int run_tail(struct call *c);
 

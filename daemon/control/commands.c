@@ -72,6 +72,16 @@ static const struct command commands[] = {
         .run = command_preview,
     },
     {
+        .name = "coverage",
+        .help = "distances from trained tokens to their context, of what was made since the start",
+        .arguments = {STREAM_ARGUMENT,
+                      {.name = "generation",
+                       .type = ARGUMENT_UINT,
+                       .max = UINT32_MAX,
+                       .help = "which; 0: the newest of which anything was made"}},
+        .run = command_coverage,
+    },
+    {
         .name = "tail",
         .help = "batches that were sent, oldest first",
         .arguments = {STREAM_ARGUMENT,

@@ -85,6 +85,7 @@ const struct conf_stream *request_stream(struct request *q, unsigned argument);
 /* The handlers that have a file of their own. */
 void command_status(struct request *q);
 void command_preview(struct request *q);
+void command_coverage(struct request *q);
 void command_config(struct request *q);
 void command_tail(struct request *q);
 void command_quarantine(struct request *q);

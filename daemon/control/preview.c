@@ -92,7 +92,7 @@ static uint32_t position_of(struct pen *p, uint32_t token)
 
 static bool is_supervised(struct pen *p, uint32_t token)
 {
-    const struct window_span *spans = p->window->spans + p->doc->first_span;
+    const struct pos_span *spans = p->window->spans + p->doc->first_span;
     while (p->span < p->doc->n_spans && spans[p->span].end <= token)
         p->span++;
     return p->span < p->doc->n_spans && spans[p->span].start <= token;

@@ -40,7 +40,7 @@ static void write_doc(struct writer *w, const struct window *win, const struct w
     pos_fill(win->runs + d->first_run, d->n_runs, d->n_tokens, b->position_ids + w->token);
     uint32_t at = 0;
     for (uint32_t i = 0; i < d->n_spans; i++) {
-        const struct window_span *s = &win->spans[d->first_span + i];
+        const struct pos_span *s = &win->spans[d->first_span + i];
         fill(labels + at, IGNORE, s->start - at);
         memcpy(labels + s->start, tokens + s->start, (s->end - s->start) * sizeof *labels);
         at = s->end;

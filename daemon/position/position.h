@@ -39,6 +39,10 @@ struct pos_run {
     uint32_t id;    /* position id of that token */
 };
 
+struct pos_span {
+    uint32_t start, end; /* tokens, from 0 in their document */
+};
+
 /* What strategies see of a document. */
 struct pos_doc {
     const uint32_t *block_tokens; /* [n_blocks], instruction first, alternating */

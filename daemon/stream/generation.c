@@ -267,6 +267,7 @@ void generation_free(struct generation *g)
     ledger_close(g->ledger);
     order_free(g->order);
     start_fini(&g->start);
+    covered_fini(&g->covered);
     recipe_unref(g->recipe);
     free(g->use);
     free(g);

@@ -14,6 +14,7 @@
 #define SKIPALIGN_STREAM_GENERATION_H
 
 #include "stream/carry.h"
+#include "stream/covered.h"
 #include "stream/doubt.h"
 #include "stream/ledger.h"
 #include "stream/start.h"
@@ -45,6 +46,7 @@ struct generation {
         uint64_t time_ns, rows;
     } pace[GENERATION_PACE]; /* when the last windows were entered */
     uint32_t n_entered;
+    struct covered covered;
     struct err failure; /* text empty: none */
 };
 

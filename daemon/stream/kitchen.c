@@ -27,6 +27,9 @@ struct kitchen {
     struct packer packer;
     uint32_t *block_tokens, *row_of, *lengths, *place;
     struct turn *turns;
+    struct {
+        struct coverage_sum ordinary, here[POS__COUNT];
+    } distances;
     size_t block_tokens_cap, row_of_cap, lengths_cap, place_cap, turns_cap;
     struct pos_scratch positions;
     double progress; /* of the slot at hand */
@@ -88,7 +91,7 @@ static int add_spans(struct kitchen *k, const struct document *d, struct window_
         if (start == 0)
             start = 1;
         if (end > start) {
-            w->spans[w->n_spans++] = (struct window_span){start, end};
+            w->spans[w->n_spans++] = (struct pos_span){start, end};
             doc->n_supervised += end - start;
         }
         w->blocks[w->n_blocks++] = (struct window_block){.n_tokens = block->n_tokens, .role = block->role};
@@ -494,6 +497,26 @@ static int fill_rows(struct kitchen *k)
     return 0;
 }
 
+/* Of the documents that are left: a split may have been taken back. */
+static int count_distances(struct kitchen *k, struct window *w)
+{
+    const uint32_t strategy = w->recipe->conf->positions.strategy;
+    struct window_distances *d = w->distances = pool_take(pool_of(w), sizeof *d);
+    if (d == NULL)
+        return -ENOMEM;
+    memset(d, 0, sizeof *d);
+    for (size_t i = 0; i < w->n_docs; i++) {
+        const struct window_doc *doc = &w->docs[i];
+        const struct pos_span *spans = w->spans + doc->first_span;
+        coverage_add(&k->distances.here[strategy], w->runs + doc->first_run, doc->n_runs, spans, doc->n_spans,
+                     doc->n_tokens);
+        coverage_add_plain(&k->distances.ordinary, spans, doc->n_spans);
+    }
+    coverage_take(&k->distances.here[strategy], &d->here[strategy]);
+    coverage_take(&k->distances.ordinary, &d->ordinary);
+    return 0;
+}
+
 /* Looked at after reading: had a file been rewritten before or meanwhile, it shows now. */
 static void check_files(const struct window_order *o)
 {
@@ -555,6 +578,8 @@ void kitchen_make(struct kitchen *k, struct window_order *o)
         w->rc = lay_as_before(k, o, was);
     if (w->rc == 0)
         w->rc = window_seal(&k->draft, w);
+    if (w->rc == 0)
+        w->rc = count_distances(k, w);
     if (w->rc != 0 && w->error.text[0] == '\0')
         (void)err_set(&w->error, w->rc, "making window %llu: %s", (unsigned long long)w->number,
                       err_str(w->rc));

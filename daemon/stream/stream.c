@@ -310,6 +310,22 @@ void stream_get_counts(const struct stream *st, struct stream_counts *ret)
     }
 }
 
+const struct stream_coverage *stream_get_coverage(const struct stream *st, uint32_t generation)
+{
+    for (uint32_t i = st->n_generations; i-- > 0;) {
+        const struct generation *g = st->generations[i];
+        struct stream_coverage *sum = g->covered.sum;
+        if (sum == NULL || (generation != 0 && generation != g->number))
+            continue;
+        sum->generation = g->number;
+        sum->first_step = g->first_step;
+        sum->windows_known = ledger_windows(g->ledger);
+        sum->recipe = g->recipe;
+        return sum;
+    }
+    return NULL;
+}
+
 void stream_get_quarantine(const struct stream *st, uint64_t step, const struct quarantined **ret,
                            uint32_t *ret_n)
 {

@@ -77,6 +77,7 @@ static void window_made(void *arg, struct held *h)
                     (unsigned long long)h->number, h->window->n_rows);
     if (h->window->rc != 0)
         generation_fail(g, h->window->error.text);
+    covered_add(&g->covered, h->window);
     enter_frontier(s, g);
     run(s);
 }

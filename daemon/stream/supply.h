@@ -188,6 +188,25 @@ struct stream_counts {
 };
 void stream_get_counts(const struct stream *st, struct stream_counts *ret);
 
+/* What training sees of distances (position/coverage.h): of windows made since the process began, each
+ * counted once. Pairs are real numbers, as they may become very many. */
+struct stream_coverage {
+    uint32_t generation;
+    uint64_t first_step;
+    int64_t since_s;  /* when counting began, Unix time */
+    uint64_t windows; /* counted, of those that its ledger knows: */
+    uint64_t windows_known;
+    const struct recipe *recipe; /* borrowed until the next change */
+    struct stream_distances {
+        double pairs[COVERAGE_BUCKETS];
+        uint64_t documents, sampled;
+        uint32_t largest;
+    } ordinary, here[POS__COUNT]; /* by strategy */
+};
+/* stream_get_coverage - of a generation; 0: the newest of which anything was counted. Borrowed until the next
+ * call of supply; NULL: there is no such generation, or nothing of it was counted. */
+const struct stream_coverage *stream_get_coverage(const struct stream *st, uint32_t generation);
+
 /* The first STREAM_QUARANTINE records not used by the generation of a step, in the order of the stream.
  * Borrowed until the next call of supply. */
 #define STREAM_QUARANTINE 10000

@@ -161,6 +161,7 @@ void window_unref(struct window *w)
     if (w == NULL || atomic_fetch_sub_explicit(&w->refs, 1, memory_order_acq_rel) != 1)
         return;
     recipe_unref(w->recipe);
+    pool_give(w->distances);
     pool_give(w->block);
     pool_give(w);
 }

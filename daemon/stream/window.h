@@ -14,17 +14,13 @@
 #include "base/pool.h"
 #include "corpus/reader.h"
 #include "corpus/record.h"
-#include "position/position.h"
+#include "position/coverage.h"
 #include "stream/order.h"
 #include "stream/recipe.h"
 
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
-
-struct window_span {
-    uint32_t start, end; /* tokens, from 0 in their document */
-};
 
 struct window_block {
     uint32_t n_tokens;
@@ -55,13 +51,18 @@ struct window_unusable {
     char detail[RECORD_DETAIL];
 };
 
+/* Distances between ids in the window's documents, and what they would be without skipping. */
+struct window_distances {
+    struct coverage ordinary, here[POS__COUNT]; /* by strategy */
+};
+
 struct window {
     struct recipe *recipe;
     uint64_t number, first_slot, epoch;
     uint32_t n_slots;
     int32_t *tokens;
     struct pos_run *runs;
-    struct window_span *spans;
+    struct pos_span *spans;
     struct window_block *blocks;
     struct window_doc *docs;
     struct window_row *rows;
@@ -69,10 +70,11 @@ struct window {
     struct window_unusable *unusable;
     size_t n_tokens, n_runs, n_spans, n_blocks, n_docs, n_rows, n_unusable;
     uint32_t truncated, split;
-    uint32_t left_out; /* parts of records: see struct sample */
-    bool own;          /* ids of our own code may be in it, see tokenizer_own */
-    int rc;            /* not 0: could not be made; */
-    struct err error;  /* why */
+    uint32_t left_out;                  /* parts of records: see struct sample */
+    struct window_distances *distances; /* until the supply's thread has counted them, then NULL: its own */
+    bool own;                           /* ids of our own code may be in it, see tokenizer_own */
+    int rc;                             /* not 0: could not be made; */
+    struct err error;                   /* why */
     /* private */
     void *block; /* that all arrays lie in */
     atomic_uint refs;

@@ -170,8 +170,7 @@ uint64_t rig_hash(const struct step *step)
             const struct window_doc *doc = &w->docs[w->row_docs[row->first_doc + d]];
             h = XXH3_64bits_withSeed(w->tokens + doc->first_token, doc->n_tokens * 4, h);
             h = XXH3_64bits_withSeed(w->runs + doc->first_run, doc->n_runs * sizeof(struct pos_run), h);
-            h = XXH3_64bits_withSeed(w->spans + doc->first_span, doc->n_spans * sizeof(struct window_span),
-                                     h);
+            h = XXH3_64bits_withSeed(w->spans + doc->first_span, doc->n_spans * sizeof(struct pos_span), h);
             h = XXH3_64bits_withSeed(&doc->record, sizeof doc->record, h);
         }
     }

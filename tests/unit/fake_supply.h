@@ -101,8 +101,8 @@ static void fake_window(struct fake_step *f)
             uint32_t quarter = d.n_tokens / 4;
             w->runs[d.first_run] = (struct pos_run){0, 0};
             w->runs[d.first_run + 1] = (struct pos_run){quarter, quarter + 1000 * (i + 1)};
-            w->spans[d.first_span] = (struct window_span){quarter, 2 * quarter};
-            w->spans[d.first_span + 1] = (struct window_span){3 * quarter, 4 * quarter};
+            w->spans[d.first_span] = (struct pos_span){quarter, 2 * quarter};
+            w->spans[d.first_span + 1] = (struct pos_span){3 * quarter, 4 * quarter};
             w->row_docs[r * FAKE_DOCS + i] =
                 rows * FAKE_DOCS - 1 - (r * FAKE_DOCS + i); /* stored back to front */
             w->docs[rows * FAKE_DOCS - 1 - (r * FAKE_DOCS + i)] = d;

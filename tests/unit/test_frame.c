@@ -98,7 +98,7 @@ static struct place expected(const struct fixture *x, const struct step_row *r, 
                 p.position_id = (int32_t)(run->id + t - run->start);
         }
         for (uint32_t k2 = 0; k2 < d->n_spans; k2++) {
-            const struct window_span *s = &w->spans[d->first_span + k2];
+            const struct pos_span *s = &w->spans[d->first_span + k2];
             if (s->start <= t && t < s->end)
                 p.label = p.input_id;
         }

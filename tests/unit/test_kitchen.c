@@ -108,8 +108,8 @@ static void send_pairs(struct sent *x, const struct window *w, const struct wind
     const uint32_t to = d->piece.to > 0 ? d->piece.to : PAIRS;
     assert_int_equal(d->n_spans, to - d->piece.from);
     for (uint32_t i = 0; i < d->n_spans; i++) {
-        const struct window_span *have = &w->spans[d->first_span + i],
-                                 *want = &x->whole->spans[all->first_span + d->piece.from + i];
+        const struct pos_span *have = &w->spans[d->first_span + i],
+                              *want = &x->whole->spans[all->first_span + d->piece.from + i];
         assert_int_equal(have->end - have->start, want->end - want->start);
         assert_memory_equal(w->tokens + d->first_token + have->start,
                             x->whole->tokens + all->first_token + want->start,
@@ -364,7 +364,7 @@ static void assert_same_span(const struct window *a, const struct window_doc *x,
                              const struct window *b, const struct window_doc *y, uint32_t k)
 {
     assert_true(i < x->n_spans && k < y->n_spans);
-    const struct window_span *s = &a->spans[x->first_span + i], *t = &b->spans[y->first_span + k];
+    const struct pos_span *s = &a->spans[x->first_span + i], *t = &b->spans[y->first_span + k];
     assert_int_equal(s->end - s->start, t->end - t->start);
     assert_memory_equal(a->tokens + x->first_token + s->start, b->tokens + y->first_token + t->start,
                         (s->end - s->start) * sizeof a->tokens[0]);
