@@ -14,6 +14,10 @@ static void show_commands(struct call *c, struct token_cursor result);
                 {"dry-run", 0, OPTION_FLAG, false, NULL,                                               \
                  "only say what would change, and from which step"}},                                  \
     .prepares = true, .run = run_change, .show = show_change
+#define SVG                                                                                              \
+    {                                                                                                    \
+        "svg", 0, OPTION_TEXT, true, "FILE", "draw it instead, as SVG into FILE (-: to standard output)" \
+    }
 #define STREAM .words = "STREAM", .n_words_min = 1, .n_words_max = 1, .first_word = "stream"
 
 static const struct command commands[] = {
@@ -32,10 +36,12 @@ static const struct command commands[] = {
                     {"row", 0, OPTION_NUMBER, false, "K", "first row of the batch (0)"},
                     {"rows", 0, OPTION_NUMBER, false, "N", "how many rows (1)"},
                     {"documents", 0, OPTION_NUMBER, true, "N",
-                     "how many documents of each row, 0 for all (2)"},
+                     "how many documents of each row, 0 for all (2; of a drawing 8)"},
                     {"full", 0, OPTION_FLAG, true, NULL, "do not shorten long texts"},
-                    {"tokens", 0, OPTION_FLAG, false, NULL, "each token with its id, position and label"}},
+                    {"tokens", 0, OPTION_FLAG, false, NULL, "each token with its id, position and label"},
+                    SVG},
         .show = show_preview,
+        .draw = draw_preview,
     },
     {
         .name = "coverage",
@@ -45,8 +51,10 @@ static const struct command commands[] = {
                 "max_position tokens.\n"
                 "Counted in what was made since skipalignd started.\n",
         .options = {{"generation", 0, OPTION_NUMBER, false, "N",
-                     "of an older generation (the newest of which anything was made)"}},
+                     "of an older generation (the newest of which anything was made)"},
+                    SVG},
         .show = show_coverage,
+        .draw = draw_coverage,
     },
     {
         .name = "tail",
@@ -387,6 +395,12 @@ uint64_t call_number(const struct call *c, const char *option, uint64_t dflt)
     return i > 0 ? c->given[i - 1].number : dflt;
 }
 
+const char *call_text(const struct call *c, const char *option)
+{
+    const uint32_t i = find_given(c, option);
+    return i > 0 ? c->given[i - 1].text : NULL;
+}
+
 /* ---- asking ---- */
 
 void call_begin(const struct call *c, struct ctl_writer *w, const char *command)
@@ -419,13 +433,14 @@ static int ask_and_show(struct call *c)
     struct token_cursor result;
     call_begin(c, &w, c->command->name);
     const int rc = call_ask(c, &w, &result);
+    const char *svg = call_text(c, "svg");
     if (rc != 0)
         return rc;
     if (c->json)
         json_print(stdout, result);
-    else
+    else if (svg == NULL)
         c->command->show(c, result);
-    return 0;
+    return svg != NULL ? c->command->draw(c, result, svg) : 0;
 }
 
 static void show_stop(struct call *c, struct token_cursor result)
@@ -461,9 +476,9 @@ static int run(struct call *c, int argc, char **argv)
     if (c->n_words < c->command->n_words_min)
         return fail_usage(c->command, "missing:", c->command->words);
     const char *environment = getenv("SKIPALIGN_CONTROL");
-    const uint32_t endpoint = find_given(c, "endpoint");
+    const char *endpoint = call_text(c, "endpoint");
     const uint64_t seconds = call_number(c, "timeout", 40); /* a preview may wait 30 s for its step */
-    c->endpoint = endpoint > 0                                  ? c->given[endpoint - 1].text
+    c->endpoint = endpoint != NULL                              ? endpoint
                   : environment != NULL && *environment != '\0' ? environment
                                                                 : CTL_ENDPOINT;
     c->json = call_has(c, "json");

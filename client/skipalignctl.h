@@ -1,6 +1,6 @@
 /* skipalignctl - the parts of the program: the command line (skipalignctl.c), asking a feeder (_ask.c),
- * programs' output (_json.c), people's output (_paper.c), what changes a feeder (_change.c), and one renderer
- * for each command that has something to show.
+ * programs' output (_json.c), people's output (_paper.c), drawings (_draw.c, _svg.c), what changes a feeder
+ * (_change.c), and one renderer for each command that has something to show.
  *
  * Results are read where they lie (proto/ctl.h). Text that comes from a corpus, a peer or a file name goes to
  * the terminal through paper_put only, which shows control characters instead of sending them.
@@ -40,8 +40,10 @@ struct command {
     bool prepares;                          /* may take long: shows progress, Ctrl-C cancels it */
     const char *first_word;                 /* what the first is called in the request; NULL: not sent */
     struct option options[OPTIONS_MAX];     /* ended by a NULL name */
-    int (*run)(struct call *c);             /* NULL: ask and show */
+    int (*run)(struct call *c);             /* NULL: ask and show, */
     void (*show)(struct call *c, struct token_cursor result);
+    /* or draw, with --svg: into that file; returns the exit status. */
+    int (*draw)(struct call *c, struct token_cursor result, const char *path);
 };
 
 struct call {
@@ -63,6 +65,7 @@ struct call {
 
 bool call_has(const struct call *c, const char *option);
 uint64_t call_number(const struct call *c, const char *option, uint64_t dflt);
+const char *call_text(const struct call *c, const char *option); /* NULL: not given */
 
 /* call_begin - a request for `command`, its arguments open, those of the command line already in it.
  * call_ask   - sends it and waits for the reply; w is used up. Returns 0 with the result in *ret, borrowed
@@ -136,6 +139,21 @@ struct table {
 void table_put(struct table *t, enum style style, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 void table_print(struct table *t, const struct paper *p, const char *indent); /* and empties it */
 
+/* ---- which columns of an axis a document touches (_axis.c) ---- */
+
+#define AXIS_MAX 2048
+
+struct axis {
+    uint64_t max;   /* ids, or tokens, are below; > 0 */
+    unsigned width; /* columns */
+    enum axis_column { AXIS_GAP, AXIS_MASKED, AXIS_TRAINED } column[AXIS_MAX];
+};
+
+/* axis_mark_document - a document of a preview by its position ids.   axis_mark_plain - as if its ids were
+ * offset, offset + 1, ... */
+void axis_mark_document(struct axis *a, struct token_cursor document);
+void axis_mark_plain(struct axis *a, struct token_cursor document, uint64_t offset);
+
 /* ---- distances (_coverage.c): the buckets of a reply by octaves; an octave is 2^i .. 2^(i+1) - 1 ---- */
 
 enum { COVERAGE_HERE, COVERAGE_ORDINARY, COVERAGE_LONG, COVERAGE_SIDES };
@@ -148,6 +166,11 @@ struct octaves {
 void octaves_read(struct token_cursor result, struct octaves *ret);
 const char *coverage_percent(double share); /* 12.3 %; static buffers, as below */
 void show_distances(const struct paper *p, struct token_cursor result);
+
+/* ---- drawings (_draw.c) ---- */
+
+int draw_preview(struct call *c, struct token_cursor result, const char *path);
+int draw_coverage(struct call *c, struct token_cursor result, const char *path);
 
 /* ---- renderers ---- */
 

@@ -24,7 +24,8 @@ void octaves_read(struct token_cursor result, struct octaves *ret)
         ret->n = octave + 1;
         for (int side = 0; side < COVERAGE_SIDES; side++) {
             double *share = &ret->share[octave][side];
-            *share += ctl_get_real(bucket, sides[side]);
+            const double more = ctl_get_real(bucket, sides[side]);
+            *share += more >= 0 && more <= 1 ? more : 0;
             ret->most = *share > ret->most ? *share : ret->most;
         }
     }

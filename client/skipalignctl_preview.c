@@ -183,65 +183,7 @@ static void show_tokens(const struct paper *p, struct token_cursor block)
 
 /* ---- the drawing: which ids of 0..max_position a document uses ---- */
 
-#define AXIS_MAX 128
-
-struct axis {
-    uint64_t max; /* ids are below */
-    unsigned width;
-    enum { AXIS_GAP, AXIS_MASKED, AXIS_TRAINED } column[AXIS_MAX];
-};
-
-static void axis_mark(struct axis *a, uint64_t first, uint64_t last, bool trained)
-{
-    const uint64_t to = last * a->width / a->max;
-    for (uint64_t i = first * a->width / a->max; i <= to && i < a->width; i++)
-        if (trained)
-            a->column[i] = AXIS_TRAINED;
-        else if (a->column[i] == AXIS_GAP)
-            a->column[i] = AXIS_MASKED;
-}
-
-/* Tokens first..first + n - 1 of the document, wherever its runs put them. plain: as if there were no runs.
- */
-static void axis_mark_tokens(struct axis *a, struct token_cursor document, uint64_t first, uint64_t n,
-                             bool trained, bool plain)
-{
-    struct token_cursor list;
-    uint64_t n_runs = ctl_get_list(document, "runs", &list), start = 0, id = 0;
-    if (plain || n_runs == 0) {
-        axis_mark(a, first, first + n - 1, trained);
-        return;
-    }
-    for (; n_runs > 0; n_runs--) {
-        const struct token_cursor run = ctl_take(&list);
-        const uint64_t next = ctl_get_uint(run, "first_token");
-        if (next > first &&
-            next < first + n) { /* a jump inside: what is before it belongs to the run before */
-            axis_mark(a, id + first - start, id + next - 1 - start, trained);
-            n -= next - first;
-            first = next;
-        }
-        if (next > first)
-            break;
-        start = next;
-        id = ctl_get_uint(run, "first_position");
-    }
-    axis_mark(a, id + first - start, id + first + n - 1 - start, trained);
-}
-
-static void axis_mark_document(struct axis *a, struct token_cursor document, bool plain)
-{
-    struct token_cursor blocks, segments;
-    uint64_t first = 0;
-    for (uint64_t n = ctl_get_list(document, "blocks", &blocks); n > 0; n--)
-        for (uint64_t m = ctl_get_list(ctl_take(&blocks), "segments", &segments); m > 0; m--) {
-            const struct token_cursor segment = ctl_take(&segments);
-            const uint64_t tokens = ctl_get_uint(segment, "tokens");
-            if (tokens > 0)
-                axis_mark_tokens(a, document, first, tokens, ctl_get_bool(segment, "supervised"), plain);
-            first += tokens;
-        }
-}
+#define AXIS_MARGIN 14
 
 static void axis_print(const struct paper *p, const struct axis *a, const char *name, uint64_t last)
 {
@@ -276,13 +218,13 @@ static void axis_print_ticks(const struct paper *p, const struct axis *a)
 
 static void show_axis(const struct paper *p, struct token_cursor document, uint64_t max, uint64_t last)
 {
-    struct axis plain = {.max = max, .width = p->width - 14}, here;
+    struct axis plain = {.max = max, .width = p->width - AXIS_MARGIN}, here;
     const uint64_t tokens = ctl_get_uint(document, "tokens");
     if (max == 0 || tokens == 0)
         return;
     here = plain;
-    axis_mark_document(&plain, document, true);
-    axis_mark_document(&here, document, false);
+    axis_mark_plain(&plain, document, 0);
+    axis_mark_document(&here, document);
     if (last != tokens - 1)
         axis_print(p, &plain, "ordinary", tokens - 1);
     axis_print(p, &here, "here", last);
