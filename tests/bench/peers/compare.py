@@ -14,6 +14,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from pathlib import Path
@@ -77,10 +78,13 @@ def install(pip, *packages):
 
 
 def theirs(program, *arguments, rayon=1):
-    """One of the programs here, to its end; what it printed."""
+    """One of the programs here, to its end; what it printed. It finds nothing cached from another run."""
     quiet = {"HF_HUB_OFFLINE": "1", "HF_DATASETS_DISABLE_PROGRESS_BARS": "1", "TOKENIZERS_PARALLELISM": "true"}
-    environment = os.environ | quiet | {"RAYON_NUM_THREADS": str(rayon)}
-    done = subprocess.run([python(), HERE / program, *map(str, arguments)], capture_output=True, text=True, env=environment)
+    with tempfile.TemporaryDirectory(prefix="skipalign-peers-") as cache:
+        environment = os.environ | quiet | {"RAYON_NUM_THREADS": str(rayon), "HF_HOME": cache}
+        environment.pop("HF_DATASETS_CACHE", None)
+        command = [python(), HERE / program, *map(str, arguments)]
+        done = subprocess.run(command, capture_output=True, text=True, env=environment)
     if done.returncode != 0:
         raise NotMeasured(f"{program}: {(done.stderr.strip() or 'no word').splitlines()[-1]}")
     return json.loads(done.stdout.splitlines()[-1])
@@ -162,17 +166,12 @@ def tokenizer_json():
     return common.support.BUILD / "peers-venv" / f"{MODEL.stem}.json"
 
 
-def run_theirs(data, kind, corpora, packing, setting):
-    """From the start of Python to the last batch. Nothing is cached from another run."""
-    cache = data.folder / "peers-cache"
-    os.environ["HF_DATASETS_CACHE"] = str(cache)
-    try:
-        with peak_memory() as memory:
-            begun = time.monotonic()
-            found = theirs("loaders.py", kind, *corpora, *options(packing, setting), rayon=setting.get("rayon", 1))
-            peak = memory()
-    finally:
-        shutil.rmtree(cache, ignore_errors=True)
+def run_theirs(kind, corpora, packing, setting):
+    """From the start of Python to the last batch."""
+    with peak_memory() as memory:
+        begun = time.monotonic()
+        found = theirs("loaders.py", kind, *corpora, *options(packing, setting), rayon=setting.get("rayon", 1))
+        peak = memory()
     times = (found[key] for key in ("first", "last", "first_tokens", "tokens"))
     return as_run(begun, *times, peak, setting)
 
@@ -222,7 +221,7 @@ def loaders(data, packing, large, unfit):
             continue
 
         def measure(corpus, setting):
-            return attempt(run_theirs, data, kind, parts(data, corpus, kind, setting), packing, setting)
+            return attempt(run_theirs, kind, parts(data, corpus, kind, setting), packing, setting)
 
         runs = [fastest([measure(corpora[0], setting) for setting in SETTINGS[kind]])]
         slow = kind.startswith("datasets") and isinstance(runs[0], Run)  # a minute and more on the large one
