@@ -94,7 +94,8 @@ static void put_strategies(struct ctl_writer *w, const struct stream_coverage *c
 static void put_distances(struct ctl_writer *w, const struct stream_coverage *c)
 {
     const struct conf_stream *conf = c->recipe->conf;
-    const uint64_t seq_len = (uint64_t)conf->seq_len, reach = (uint64_t)conf->positions.max_position;
+    const uint64_t seq_len = (uint64_t)conf->seq_len;
+    const uint64_t reach = pos_window_max(conf->positions, conf->n_positions);
     struct distances here = {.all = 0}, ordinary = {.all = 0}, far = {.all = 1, .largest = reach - 1};
     uint64_t sampled = 0;
     for (int s = 0; s < POS__COUNT; s++) {

@@ -129,6 +129,7 @@ static int add_runs(struct kitchen *k, const struct slot *s, const struct docume
     if (outcome < 0)
         return outcome;
     doc->outcome = (uint32_t)outcome;
+    doc->strategy = (uint32_t)p->strategy;
     w->n_runs += doc->n_runs;
     return 0;
 }
@@ -500,7 +501,6 @@ static int fill_rows(struct kitchen *k)
 /* Of the documents that are left: a split may have been taken back. */
 static int count_distances(struct kitchen *k, struct window *w)
 {
-    const uint32_t strategy = w->recipe->conf->positions.strategy;
     struct window_distances *d = w->distances = pool_take(pool_of(w), sizeof *d);
     if (d == NULL)
         return -ENOMEM;
@@ -508,11 +508,13 @@ static int count_distances(struct kitchen *k, struct window *w)
     for (size_t i = 0; i < w->n_docs; i++) {
         const struct window_doc *doc = &w->docs[i];
         const struct pos_span *spans = w->spans + doc->first_span;
-        coverage_add(&k->distances.here[strategy], w->runs + doc->first_run, doc->n_runs, spans, doc->n_spans,
-                     doc->n_tokens);
+        coverage_add(&k->distances.here[doc->strategy], w->runs + doc->first_run, doc->n_runs, spans,
+                     doc->n_spans, doc->n_tokens);
         coverage_add_plain(&k->distances.ordinary, spans, doc->n_spans);
     }
-    coverage_take(&k->distances.here[strategy], &d->here[strategy]);
+    for (int s = 0; s < POS__COUNT; s++)
+        if (k->distances.here[s].done.documents > 0)
+            coverage_take(&k->distances.here[s], &d->here[s]);
     coverage_take(&k->distances.ordinary, &d->ordinary);
     return 0;
 }

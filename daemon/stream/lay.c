@@ -40,7 +40,7 @@ static void cut(struct window *w, struct window_doc *d, uint32_t n)
         d->n_runs--;
     d->n_supervised = 0;
     for (; s < d->n_spans && w->spans[d->first_span + s].start < n; s++) {
-        struct window_span *span = &w->spans[d->first_span + s];
+        struct pos_span *span = &w->spans[d->first_span + s];
         if (span->end > n)
             span->end = n;
         d->n_supervised += span->end - span->start;

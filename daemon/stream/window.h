@@ -34,7 +34,8 @@ struct window_doc {
     uint32_t first_span, n_spans;   /* supervised tokens, in spans[] */
     uint32_t first_block, n_blocks; /* in blocks[] */
     uint32_t corpus, pass;
-    uint32_t outcome; /* enum pos_outcome */
+    uint32_t outcome;  /* enum pos_outcome */
+    uint32_t strategy; /* enum pos_strategy: the one that it was given */
     uint64_t record;
     struct piece piece; /* what it is of the record, so that it can be made again; all of one that was cut */
 };
