@@ -36,7 +36,7 @@ static uint64_t filter_bit(const struct cut *c, uint32_t first, uint32_t second)
     return (((uint64_t)first << 32 | second) * 0x9e3779b97f4a7c15u) >> c->shift;
 }
 
-/* Calls hold for each pair of neighbours in a piece; returns how many of them are not both ASCII. */
+/* No cut between neighbours in a piece; returns how many pairs of them are not both ASCII. */
 static size_t each_pair(struct slice piece, struct cut *c, struct cut_legal *legal)
 {
     uint32_t last = 0, point;
