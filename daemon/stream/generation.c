@@ -183,8 +183,8 @@ int generation_doubt(struct generation *g, uint64_t handed_out, struct err *rete
 static void recall_doubt(struct generation *g)
 {
     struct err e;
-    if (!tokenizer_doubted(g->recipe->tokenizer))
-        return;
+    if (g->recipe->tokenizer == NULL || !tokenizer_doubted(g->recipe->tokenizer))
+        return; /* of a lost one nothing is made */
     g->doubted = true;
     if (doubt_read(g->folder, g->number, ledger_fingerprint(g), &g->doubt) == 0)
         (void)doubt(g, sent_read(g->folder), &e);

@@ -172,7 +172,8 @@ static int render_pairs(struct kitchen *k, const struct recipe *r, uint32_t from
     if (system)
         k->turns[0] = turns[0];
     memcpy(k->turns + system, turns + system + 2 * from, n * sizeof turns[0]);
-    return template_render(r->template, &(struct sample){.turns = k->turns, .n_turns = system + n}, &k->doc, detail);
+    return template_render(r->template, &(struct sample){.turns = k->turns, .n_turns = system + n}, &k->doc,
+                           detail);
 }
 
 /* `split`, of a piece that is too long: it goes into the window as several, numbered from the piece's own

@@ -510,14 +510,16 @@ static void doubt_model(struct supply *s, const struct tokenizer *t)
     for (struct stream *st = s->streams; st != NULL; st = st->next)
         for (uint32_t i = 0; i < st->n_generations; i++) {
             const struct recipe *r = st->generations[i]->recipe;
-            if (r != NULL && strcmp(tokenizer_sha256(r->tokenizer), tokenizer_sha256(t)) == 0)
+            if (r != NULL && r->tokenizer != NULL &&
+                strcmp(tokenizer_sha256(r->tokenizer), tokenizer_sha256(t)) == 0)
                 tokenizer_doubt(r->tokenizer, false);
         }
 }
 
 static bool is_news(const struct generation *g)
 {
-    return g->order != NULL && !g->doubted && tokenizer_doubted(g->recipe->tokenizer);
+    return g->order != NULL && !g->doubted && g->recipe->tokenizer != NULL &&
+           tokenizer_doubted(g->recipe->tokenizer);
 }
 
 bool supply_doubt(struct supply *s, struct stream *st, struct supply_doubt *ret)

@@ -48,8 +48,8 @@ class Paths(unittest.TestCase):
         self.assertTrue(status["fast"] or not fast, status["why_not"])
         if status["fast"]:
             self.assertEqual(by_library["why_not"], "tokenizer.path says so")
-            self.assertGreater(status["texts"], status["refused"])
-            self.assertGreater(status["compared"], 0)
+            self.assertGreater(status["texts"], status["refused"])  # those that were tried at the start, if no others
+            self.assertTrue(status["compared"] > 0 or not fast)
 
     def test_bundled_data(self):
         odd = odd_dialogues(self.folder)
