@@ -61,7 +61,8 @@ static int compare_paths(const void *a, const void *b)
 void paths_sort_unique(struct paths *p)
 {
     size_t n = 0;
-    qsort(p->list, p->n, sizeof p->list[0], compare_paths);
+    if (p->n > 0) /* else there may be no list */
+        qsort(p->list, p->n, sizeof p->list[0], compare_paths);
     for (size_t i = 0; i < p->n; i++) {
         if (n > 0 && strcmp(p->list[n - 1], p->list[i]) == 0)
             free(p->list[i]);
