@@ -293,6 +293,7 @@ struct message {
 // Parts are joined as neighbours of one role are; empty ones would only add blank lines.
 enum unusable add_parts(record_parser *p, const struct message *m, dom::array parts)
 {
+    const uint32_t left_out = p->n_left_out;
     bool any = false;
     for (dom::element part : parts) {
         std::string_view text;
@@ -306,9 +307,9 @@ enum unusable add_parts(record_parser *p, const struct message *m, dom::array pa
         if (why != USABLE)
             return why;
     }
-    if (any || (m->role == ROLE_ASSISTANT && p->n_left_out > 0))
+    if (any || (m->role == ROLE_ASSISTANT && (m->calls || p->n_left_out > left_out)))
         return USABLE;
-    return add_turn(p, m->role, {}, m->untrained);
+    return add_turn(p, m->role, "", m->untrained);
 }
 
 enum unusable add_content(record_parser *p, const struct message *m, dom::object o, const char *name)

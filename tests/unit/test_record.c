@@ -257,6 +257,12 @@ static void test_content_in_parts(void **state)
         {"{'messages':[{'role':'user','content':'u'},{'role':'assistant','content':[{'type':'refusal',"
          "'refusal':'no'}]}]}",
          "not-text", "empty-response", 0},
+        {"{'messages':[{'role':'user','content':'u'},{'role':'user','content':[]},{'role':'assistant','"
+         "content':'a'}]}",
+         "U:u\n\n|A:a", "U:u\n\n|A:a", 0},
+        {"{'messages':[{'role':'user','content':[{'type':'image_url'}]},{'role':'assistant','content':'a'},"
+         "{'role':'user','content':'u'},{'role':'assistant','content':[]}]}",
+         "not-text", "empty-response", 0},
         {"{'prompt':[{'role':'user','content':[{'type':'text','text':'u'}]}],"
          "'completion':[{'role':'assistant','content':[{'type':'text','text':'a'}]}]}",
          "U:u|A:a", "U:u|A:a", 0},
