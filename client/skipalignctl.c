@@ -98,6 +98,23 @@ static const struct command commands[] = {
         .run = run_tokenizer,
     },
     {
+        .name = "plan",
+        .words = "FILE",
+        .n_words_min = 1,
+        .n_words_max = 1,
+        .help = "what a configuration file would give, without serving it",
+        .more =
+            "Steps of an epoch, tokens, padding, who skips and who does not, distances, speed on this "
+            "machine, memory.\n"
+            "Makes a stream's first epoch, or what of it can be made in 3 s: an estimate then, with its "
+            "error. Needs no\n"
+            "running feeder and disturbs none: it asks the skipalignd installed beside this program, which "
+            "keeps what it\n"
+            "writes in a folder of its own under $TMPDIR.\n",
+        .options = {{"stream", 0, OPTION_TEXT, true, "NAME", "only this one (all)"}},
+        .run = run_plan,
+    },
+    {
         .name = "set",
         .words = "KEY VALUE [KEY VALUE...]",
         .n_words_min = 2,

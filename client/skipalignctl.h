@@ -73,6 +73,11 @@ const char *call_text(const struct call *c, const char *option); /* NULL: not gi
 void call_begin(const struct call *c, struct ctl_writer *w, const char *command);
 int call_ask(struct call *c, struct ctl_writer *w, struct token_cursor *ret);
 
+/* call_take - one message from a feeder: CALL_MORE where it tells progress, which is shown; else as call_ask.
+ */
+#define CALL_MORE (-1)
+int call_take(struct call *c, const char *data, size_t size, struct token_cursor *ret);
+
 /* call_send_aside - a request beside the one that waits for its reply; its own reply is not read.
  * call_cancel     - asks to give up the change that is being prepared (_change.c). */
 void call_send_aside(struct call *c, const char *data, size_t size);
@@ -186,8 +191,12 @@ void show_coverage(struct call *c, struct token_cursor result);
 void show_quarantine(struct call *c, struct token_cursor result);
 int run_tail(struct call *c);
 
+/* plan (_plan.c): what a configuration would give, said by that same skipalignd. */
+int run_plan(struct call *c);
+
 /* config (_config.c): the running one, or what the skipalignd installed with us says about keys and files. */
 int run_config(struct call *c);
+const char *daemon_path(char path[]); /* of it; path[PATH_MAX] may be used for that */
 /* tokenizer: the same of a model file. */
 int run_tokenizer(struct call *c);
 

@@ -208,26 +208,29 @@ static int wait_message(struct call *c)
     return 0;
 }
 
+int call_take(struct call *c, const char *data, size_t size, struct token_cursor *ret)
+{
+    const struct token_cursor message = {data, data + size};
+    struct token_cursor at = message;
+    const bool sound = walk(&at, CTL_DEPTH + 1) && at.at == at.end;
+    const struct token_cursor progress = sound ? ctl_get(message, "progress") : message;
+    if (sound && !ctl_is_nil(progress)) {
+        show_progress(progress);
+        return CALL_MORE;
+    }
+    end_progress();
+    if (!sound || ctl_is_nil(ctl_get(message, "ok")))
+        return fail_nobody(c, "what answers there is not a feeder's control socket");
+    return read_reply(c, message, ret);
+}
+
 static int wait_reply(struct call *c, struct token_cursor *ret)
 {
-    for (;;) {
-        int rc = wait_message(c);
-        if (rc != 0)
-            return rc;
-        const char *data = zmq_msg_data(&c->reply);
-        const struct token_cursor message = {data, data + zmq_msg_size(&c->reply)};
-        struct token_cursor at = message;
-        const bool sound = walk(&at, CTL_DEPTH + 1) && at.at == at.end;
-        const struct token_cursor progress = sound ? ctl_get(message, "progress") : message;
-        if (sound && !ctl_is_nil(progress)) {
-            show_progress(progress);
-            continue;
-        }
-        end_progress();
-        if (!sound || ctl_is_nil(ctl_get(message, "ok")))
-            return fail_nobody(c, "what answers there is not a feeder's control socket");
-        return read_reply(c, message, ret);
-    }
+    int rc = CALL_MORE;
+    while (rc == CALL_MORE)
+        if ((rc = wait_message(c)) == 0)
+            rc = call_take(c, zmq_msg_data(&c->reply), zmq_msg_size(&c->reply), ret);
+    return rc;
 }
 
 int call_ask(struct call *c, struct ctl_writer *w, struct token_cursor *ret)

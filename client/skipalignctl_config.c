@@ -12,7 +12,7 @@
 #include <unistd.h>
 
 /* Beside this program, in sbin beside its folder, or else wherever PATH says. */
-static const char *find_daemon(char path[PATH_MAX])
+const char *daemon_path(char path[])
 {
     static const char *const places[] = {"skipalignd", "../sbin/skipalignd"};
     char self[PATH_MAX];
@@ -31,7 +31,7 @@ static int run_daemon(const char *const *arguments)
 {
     extern char **environ;
     char path[PATH_MAX];
-    const char *daemon = find_daemon(path);
+    const char *daemon = daemon_path(path);
     int status;
     pid_t pid;
     const int rc = posix_spawnp(&pid, daemon, NULL, NULL, (char *const *)(uintptr_t)arguments, environ);

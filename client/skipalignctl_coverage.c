@@ -56,7 +56,8 @@ static void put_bar(const struct paper *p, enum style style, double share, doubl
     for (unsigned i = 0; i < eighths / 8 && i < BAR_MAX; i++)
         n += (size_t)snprintf(bar + n, sizeof bar - n, "█");
     (void)snprintf(bar + n, sizeof bar - n, "%s", parts[eighths % 8]);
-    paper_put(p, style, "%s", bar);
+    if (bar[0] != 0)
+        paper_put(p, style, "  %s", bar);
 }
 
 static void show_octaves(const struct paper *p, const struct octaves *o)
@@ -73,7 +74,7 @@ static void show_octaves(const struct paper *p, const struct octaves *o)
         const unsigned columns = paper_width(range, strlen(range));
         paper_put(p, STYLE_PLAIN, "  %*s%s", columns < 23 ? (int)(23 - columns) : 0, "", range);
         paper_put(p, STYLE_BOLD, "%10s", coverage_percent(share[COVERAGE_HERE]));
-        paper_put(p, STYLE_PLAIN, "%10s%10s  ", coverage_percent(share[COVERAGE_ORDINARY]),
+        paper_put(p, STYLE_PLAIN, "%10s%10s", coverage_percent(share[COVERAGE_ORDINARY]),
                   coverage_percent(share[COVERAGE_LONG]));
         put_bar(p, STYLE_TRAINED, share[COVERAGE_HERE], o->most, width);
         paper_end(p);

@@ -216,10 +216,12 @@ static void draw_heads(struct svg *s, struct token_cursor result)
     svg_text(s, INK_TEXT, title_font, SVG_MARGIN, 34, "stream %s, step %s: rank %" PRIu64 " of %" PRIu64,
              shortened(ctl_get_text(result, "stream"), 64, name), paper_count(ctl_get_uint(result, "step")),
              ctl_get_uint(result, "rank"), ctl_get_uint(result, "world"));
+    const struct token sampler = ctl_get_text(result, "sampler"); /* a mixture has none */
     svg_text(s, INK_QUIET, (struct svg_font){.size = 13}, SVG_MARGIN, 54,
-             "%s rows of %s tokens; %s, %s, position ids below %s", paper_count(ctl_get_uint(result, "rows")),
+             "%s rows of %s tokens; %s%s%s, position ids below %s", paper_count(ctl_get_uint(result, "rows")),
              paper_count(ctl_get_uint(result, "length")), paper_text(ctl_get_text(result, "strategy")),
-             paper_text(ctl_get_text(result, "sampler")), paper_count(ctl_get_uint(result, "max_position")));
+             sampler.size > 0 ? ", " : "", paper_text(sampler),
+             paper_count(ctl_get_uint(result, "max_position")));
     double x = svg_legend(s, INK_MASKED, SVG_MARGIN, 82, "context (label -100)");
     x = svg_legend(s, INK_TRAINED, x, 82, "trained");
     (void)svg_legend(s, INK_GHOST, x, 82, "ids without skipping");

@@ -1,6 +1,7 @@
 #include "base/log.h"
 #include "config/schema.h"
 #include "control/draft.h"
+#include "plan.h"
 #include "server.h"
 #include "service/signals.h"
 #include "text/inspect.h"
@@ -27,6 +28,10 @@ static const char usage[] =
     "                 --forget   begin this stream anew; what it was is kept beside it in the state "
     "directory\n"
     "       skipalignd -c FILE --check [--json]  check the configuration, say every error, exit 0 or 78\n"
+    "       skipalignd -c FILE --plan [--stream NAME]   what `skipalignctl plan FILE` shows, as messages of "
+    "the "
+    "control\n"
+    "                                            socket on the standard output\n"
     "       skipalignd --example                 print a commented configuration file\n"
     "       skipalignd --keys [--json]           print every configuration key with type, range, default and "
     "help\n"
@@ -74,6 +79,8 @@ int main(int argc, char **argv)
 {
     enum {
         OPT_CHECK = 256,
+        OPT_PLAN,
+        OPT_STREAM,
         OPT_STATE,
         OPT_STANDBY,
         OPT_RELOAD,
@@ -87,6 +94,8 @@ int main(int argc, char **argv)
     static const struct option options[] = {
         {"config", required_argument, NULL, 'c'},
         {"check", no_argument, NULL, OPT_CHECK},
+        {"plan", no_argument, NULL, OPT_PLAN},
+        {"stream", required_argument, NULL, OPT_STREAM},
         {"state", required_argument, NULL, OPT_STATE},
         {"standby", no_argument, NULL, OPT_STANDBY},
         {"reload", no_argument, NULL, OPT_RELOAD},
@@ -100,9 +109,9 @@ int main(int argc, char **argv)
         {"help", no_argument, NULL, 'h'},
         {0},
     };
-    const char *path = NULL, *tokenizer = NULL, *forget[FORGET_MAX];
+    const char *path = NULL, *stream = NULL, *tokenizer = NULL, *forget[FORGET_MAX];
     struct server_options how = {.forget = forget};
-    bool check = false, example = false, keys = false, json = false;
+    bool check = false, plan = false, example = false, keys = false, json = false;
     for (int c; (c = getopt_long(argc, argv, "c:h", options, NULL)) != -1;) {
         switch (c) {
         case 'c':
@@ -110,6 +119,12 @@ int main(int argc, char **argv)
             break;
         case OPT_CHECK:
             check = true;
+            break;
+        case OPT_PLAN:
+            plan = true;
+            break;
+        case OPT_STREAM:
+            stream = optarg;
             break;
         case OPT_STATE:
             how.state_dir = optarg;
@@ -159,6 +174,12 @@ int main(int argc, char **argv)
     if (path == NULL || optind != argc) {
         fputs(usage, stderr);
         return EXIT_FAILURE;
+    }
+
+    if (plan) {
+        raise_file_limit();
+        const int planned = plan_run(path, stream, stdout);
+        return planned == 0 ? EXIT_SUCCESS : planned == ERR_CONFIG ? EXIT_CONFIG : EXIT_FAILURE;
     }
 
     struct conf *conf = NULL;

@@ -1,6 +1,6 @@
 /* coverage - how far a stream's training looks back, against the same data without skipping, and against
  * documents as long as its positions reach. What each bucket means: position/coverage.h. */
-#include "position/coverage.h"
+#include "control/coverage.h"
 
 #include "control/commands.h"
 
@@ -91,7 +91,7 @@ static void put_strategies(struct ctl_writer *w, const struct stream_coverage *c
     ctl_put_end(w);
 }
 
-static void put_distances(struct ctl_writer *w, const struct stream_coverage *c)
+void coverage_put(struct ctl_writer *w, const struct stream_coverage *c)
 {
     const struct conf_stream *conf = c->recipe->conf;
     const uint64_t seq_len = (uint64_t)conf->seq_len;
@@ -141,7 +141,7 @@ static void put_stream(struct feed *f, void *arg)
     ctl_put_int(w, "since", c->since_s);
     ctl_put_uint(w, "windows", c->windows);
     ctl_put_uint(w, "windows_known", c->windows_known);
-    put_distances(w, c);
+    coverage_put(w, c);
 }
 
 void command_coverage(struct request *q)

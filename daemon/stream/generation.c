@@ -107,28 +107,6 @@ static void check_end(struct generation *g)
 
 /* ---- a start ---- */
 
-static int make_order(struct generation *g)
-{
-    const struct recipe *r = g->recipe;
-    struct order_corpus *corpora = calloc(r->n_corpora, sizeof corpora[0]);
-    if (corpora == NULL)
-        return -ENOMEM;
-    for (uint32_t c = 0; c < r->n_corpora; c++) {
-        const struct start_corpus *s = &g->start.corpora[c];
-        corpora[c] = (struct order_corpus){.hash = r->corpus_hash[c],
-                                           .records = s->records,
-                                           .slots = r->epoch_slots[c],
-                                           .first_slots = s->first_slots,
-                                           .pass = s->pass,
-                                           .at = s->at,
-                                           .pass_seed = s->pass_seed};
-    }
-    g->order = order_new((uint64_t)r->conf->seed, corpora, r->n_corpora, g->start.epoch,
-                         (uint64_t)r->conf->epochs, g->start.left, g->start.n_left);
-    free(corpora);
-    return g->order == NULL ? -ENOMEM : 0;
-}
-
 static uint64_t ledger_fingerprint(const struct generation *g)
 {
     const uint64_t depends[] = {g->fingerprint, start_hash(&g->start)};
@@ -194,10 +172,9 @@ static void recall_doubt(struct generation *g)
 static int open_ledger(struct generation *g, struct err *reterr)
 {
     enum ledger_found found;
-    int rc = make_order(g);
-    if (rc != 0)
-        return err_sys(reterr, rc, "generation %u", g->number);
-    rc = ledger_open(g->folder, g->number, ledger_fingerprint(g), &g->ledger, &found, reterr);
+    if ((g->order = start_order(&g->start, g->recipe)) == NULL)
+        return err_sys(reterr, -ENOMEM, "generation %u", g->number);
+    int rc = ledger_open(g->folder, g->number, ledger_fingerprint(g), &g->ledger, &found, reterr);
     if (rc != 0) {
         order_free(g->order);
         g->order = NULL;

@@ -109,6 +109,25 @@ static void encode(const struct start *s, const struct header *h, const uint64_t
     memcpy(to + at[CHECKSUM], &check, sizeof check);
 }
 
+struct order *start_order(const struct start *s, const struct recipe *r)
+{
+    struct order_corpus *corpora = calloc(r->n_corpora, sizeof corpora[0]);
+    if (corpora == NULL)
+        return NULL;
+    for (uint32_t c = 0; c < r->n_corpora; c++)
+        corpora[c] = (struct order_corpus){.hash = r->corpus_hash[c],
+                                           .records = s->corpora[c].records,
+                                           .slots = r->epoch_slots[c],
+                                           .first_slots = s->corpora[c].first_slots,
+                                           .pass = s->corpora[c].pass,
+                                           .at = s->corpora[c].at,
+                                           .pass_seed = s->corpora[c].pass_seed};
+    struct order *o = order_new((uint64_t)r->conf->seed, corpora, r->n_corpora, s->epoch,
+                                (uint64_t)r->conf->epochs, s->left, s->n_left);
+    free(corpora);
+    return o;
+}
+
 uint64_t start_hash(const struct start *s)
 {
     struct header h = header_of(s, 0);

@@ -10,6 +10,7 @@
 
 #include "base/err.h"
 #include "stream/order.h"
+#include "stream/recipe.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -32,6 +33,9 @@ void start_fini(struct start *s); /* a zeroed one is fine */
 
 /* start_hash - of all that is in it; the same on every machine. */
 uint64_t start_hash(const struct start *s);
+
+/* start_order - the order of a stream that begins so.   NULL: no memory.   Owner: the caller. */
+struct order *start_order(const struct start *s, const struct recipe *r);
 
 /* start_write - the file becomes this one or stays what it was. fingerprint: the generation's.
  * sync: onto the disk, too.
