@@ -18,7 +18,7 @@
 #define READ_SIZE (64u << 10)
 #define READS 2u /* at a time */
 /* So many may wait to be told: threads are woken up in tens of microseconds, in which they look at a stripe
- * or two; were they to wait for each other's turns, they would do little else. */
+ * or two, so they should not wait for each other's turns. */
 #define STRIPES_EACH 4u
 /* Not worth a second thread. */
 #define SMALL_SIZE (16u << 20)
