@@ -21,18 +21,20 @@ struct thread {
     struct workers *pool;
     pthread_t id;
     void *scratch;
+    bool only_urgent;
 };
 
 struct workers {
-    pthread_mutex_t lock; /* the queues, stopping */
-    pthread_cond_t more;
+    pthread_mutex_t lock;             /* the queues, stopping, resting */
+    pthread_cond_t more, more_urgent; /* the latter is the last thread's */
     struct fifo urgent, todo, finished;
     bool stopping;
+    bool resting; /* the last thread waits, and nobody has called it yet */
     int fd;
     void (*scratch_free)(void *);
     atomic_uint_fast64_t busy_ns;
     uint32_t n;
-    struct thread threads[];
+    struct thread threads[]; /* [n + 1]: the last one takes urgent jobs only */
 };
 
 static void fifo_put(struct fifo *f, struct job *j)
@@ -50,10 +52,18 @@ static struct job *fifo_take(struct fifo *f)
     return j;
 }
 
-static struct job *take_next(struct workers *w)
+static struct job *take_next(struct thread *t)
 {
-    struct job *j = fifo_take(&w->urgent);
-    return j != NULL ? j : fifo_take(&w->todo);
+    struct job *j = fifo_take(&t->pool->urgent);
+    return j != NULL || t->only_urgent ? j : fifo_take(&t->pool->todo);
+}
+
+static void rest(struct thread *t)
+{
+    struct workers *w = t->pool;
+    if (t->only_urgent)
+        w->resting = true;
+    (void)pthread_cond_wait(t->only_urgent ? &w->more_urgent : &w->more, &w->lock);
 }
 
 void workers_signal(struct workers *w)
@@ -69,14 +79,15 @@ static void *work(void *arg)
     (void)pthread_mutex_lock(&w->lock);
     for (;;) {
         struct job *j;
-        while ((j = take_next(w)) == NULL && !w->stopping)
-            (void)pthread_cond_wait(&w->more, &w->lock);
+        while ((j = take_next(t)) == NULL && !w->stopping)
+            rest(t);
         if (j == NULL)
             break;
         (void)pthread_mutex_unlock(&w->lock);
         uint64_t start = clock_ns();
-        j->run(j, t->scratch);
-        atomic_fetch_add_explicit(&w->busy_ns, clock_ns() - start, memory_order_relaxed);
+        j->run(j, j->urgent ? NULL : t->scratch);
+        if (!t->only_urgent)
+            atomic_fetch_add_explicit(&w->busy_ns, clock_ns() - start, memory_order_relaxed);
         (void)pthread_mutex_lock(&w->lock);
         bool first = w->finished.head == NULL;
         fifo_put(&w->finished, j);
@@ -92,6 +103,7 @@ static void join_and_free(struct workers *w, uint32_t n_started)
     (void)pthread_mutex_lock(&w->lock);
     w->stopping = true;
     (void)pthread_cond_broadcast(&w->more);
+    (void)pthread_cond_broadcast(&w->more_urgent);
     (void)pthread_mutex_unlock(&w->lock);
     for (uint32_t i = 0; i < n_started; i++)
         (void)pthread_join(w->threads[i].id, NULL);
@@ -100,6 +112,7 @@ static void join_and_free(struct workers *w, uint32_t n_started)
         if (w->scratch_free != NULL)
             w->scratch_free(w->threads[i].scratch);
     (void)pthread_cond_destroy(&w->more);
+    (void)pthread_cond_destroy(&w->more_urgent);
     (void)pthread_mutex_destroy(&w->lock);
     (void)close(w->fd);
     free(w);
@@ -108,7 +121,7 @@ static void join_and_free(struct workers *w, uint32_t n_started)
 int workers_start(uint32_t n, void *(*scratch_new)(void), void (*scratch_free)(void *), struct workers **ret,
                   struct err *reterr)
 {
-    struct workers *w = calloc(1, sizeof *w + n * sizeof w->threads[0]);
+    struct workers *w = calloc(1, sizeof *w + (n + 1) * sizeof w->threads[0]);
     if (w == NULL)
         return err_sys(reterr, -ENOMEM, "workers");
     w->fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
@@ -119,6 +132,7 @@ int workers_start(uint32_t n, void *(*scratch_new)(void), void (*scratch_free)(v
     }
     (void)pthread_mutex_init(&w->lock, NULL);
     (void)pthread_cond_init(&w->more, NULL);
+    (void)pthread_cond_init(&w->more_urgent, NULL);
     w->urgent.tail = &w->urgent.head;
     w->todo.tail = &w->todo.head;
     w->finished.tail = &w->finished.head;
@@ -130,22 +144,23 @@ int workers_start(uint32_t n, void *(*scratch_new)(void), void (*scratch_free)(v
     (void)pthread_sigmask(SIG_SETMASK, &all, &old);
     int rc = 0;
     uint32_t started = 0;
-    for (; started < n && rc == 0; started += rc == 0) {
+    for (; started <= n && rc == 0; started += rc == 0) {
         struct thread *t = &w->threads[started];
         t->pool = w;
-        if (scratch_new != NULL && (t->scratch = scratch_new()) == NULL)
+        t->only_urgent = started == n;
+        if (!t->only_urgent && scratch_new != NULL && (t->scratch = scratch_new()) == NULL)
             rc = -ENOMEM;
         else
             rc = -pthread_create(&t->id, NULL, work, t);
         char name[16];
-        (void)snprintf(name, sizeof name, "worker-%u", started);
+        (void)snprintf(name, sizeof name, t->only_urgent ? "writer" : "worker-%u", started);
         if (rc == 0)
             (void)pthread_setname_np(t->id, name);
     }
     (void)pthread_sigmask(SIG_SETMASK, &old, NULL);
     if (rc != 0) {
         join_and_free(w, started);
-        return err_sys(reterr, rc, "workers: starting thread %u of %u", started + 1, n);
+        return err_sys(reterr, rc, "workers: starting thread %u of %u", started + 1, n + 1);
     }
     *ret = w;
     return 0;
@@ -155,7 +170,9 @@ void workers_submit(struct workers *w, struct job *j)
 {
     (void)pthread_mutex_lock(&w->lock);
     fifo_put(j->urgent ? &w->urgent : &w->todo, j);
-    (void)pthread_cond_signal(&w->more);
+    (void)pthread_cond_signal(j->urgent && w->resting ? &w->more_urgent : &w->more);
+    if (j->urgent)
+        w->resting = false;
     (void)pthread_mutex_unlock(&w->lock);
 }
 
@@ -203,5 +220,5 @@ uint64_t workers_busy_ns(const struct workers *w)
 void workers_stop(struct workers *w)
 {
     if (w != NULL)
-        join_and_free(w, w->n);
+        join_and_free(w, w->n + 1);
 }

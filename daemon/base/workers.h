@@ -2,7 +2,8 @@
  *
  * A job is handed over whole: submit gives it to the pool, run() works on it on a worker's thread, and done()
  * is called on the owner's thread when that one calls workers_collect. Jobs start in the order of submission,
- * urgent ones before all others, and end in any; nothing may depend on that order.
+ * urgent ones before all others, and end in any; nothing may depend on that order. One thread takes urgent
+ * jobs only: they wait for no long one to end.
  *
  * Threads: submit from any thread; collect, and fd, from the owner's only.
  */
@@ -15,16 +16,17 @@
 #include <stdint.h>
 
 struct job {
-    void (*run)(struct job *, void *scratch); /* on a worker; scratch is that worker's own */
-    void (*done)(struct job *);               /* on the owner's thread */
-    bool urgent;      /* short, and somebody waits for it: before those that are not */
-    struct job *next; /* private to workers */
+    void (*run)(struct job *,
+                void *scratch); /* on a worker; scratch is that worker's own, NULL where urgent */
+    void (*done)(struct job *); /* on the owner's thread */
+    bool urgent;                /* short, and somebody waits for it: before those that are not */
+    struct job *next;           /* private to workers */
 };
 
 struct workers;
 
-/* workers_start - n >= 1 threads; each gets its own scratch from scratch_new (may be NULL), freed by
- * scratch_free. */
+/* workers_start - n >= 1 threads, and the one for urgent jobs; each of the n gets its own scratch from
+ * scratch_new (may be NULL), freed by scratch_free. Urgent jobs get none: scratch may be NULL there. */
 int workers_start(uint32_t n, void *(*scratch_new)(void), void (*scratch_free)(void *), struct workers **ret,
                   struct err *reterr);
 void workers_submit(struct workers *, struct job *);
@@ -38,8 +40,8 @@ uint32_t workers_wait(struct workers *);
 /* workers_signal - make workers_fd readable, e.g. from another thread that has news for the owner. */
 void workers_signal(struct workers *);
 
-uint32_t workers_count(const struct workers *);
-/* workers_busy_ns - time spent in run(), all threads together. */
+uint32_t workers_count(const struct workers *); /* n */
+/* workers_busy_ns - time spent in run(), the n threads together. */
 uint64_t workers_busy_ns(const struct workers *);
 
 /* workers_stop - runs what was submitted to its end, joins, calls the remaining done(), frees. NULL is fine.

@@ -3,8 +3,10 @@
 #include <semaphore.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 #include <cmocka.h>
 
@@ -12,24 +14,29 @@
 struct noted {
     struct job job;
     char name;
+    sem_t *until; /* it goes on when this is posted; NULL: at once */
 };
 
-static sem_t started, go;
+static sem_t started, go_long, go_urgent;
 static char ran[16], given_back[16];
-static size_t n_ran, n_given_back; /* one worker writes the first, its owner the other */
+static atomic_size_t n_ran;
+static size_t n_given_back;
+
+static void wait_for(sem_t *s)
+{
+    while (sem_wait(s) != 0)
+        ;
+}
 
 static void note_run(struct job *j, void *scratch)
 {
+    struct noted *n = (struct noted *)j;
     (void)scratch;
-    ran[n_ran++] = ((struct noted *)j)->name;
-}
-
-static void wait_then_note_run(struct job *j, void *scratch)
-{
-    (void)sem_post(&started);
-    while (sem_wait(&go) != 0)
-        ;
-    note_run(j, scratch);
+    if (n->until != NULL) {
+        (void)sem_post(&started);
+        wait_for(n->until);
+    }
+    ran[atomic_fetch_add(&n_ran, 1)] = n->name;
 }
 
 static void note_done(struct job *j)
@@ -37,37 +44,74 @@ static void note_done(struct job *j)
     given_back[n_given_back++] = ((struct noted *)j)->name;
 }
 
+static int start(void **state)
+{
+    struct err err;
+    memset(ran, 0, sizeof ran);
+    memset(given_back, 0, sizeof given_back);
+    n_ran = n_given_back = 0;
+    (void)sem_init(&started, 0, 0);
+    (void)sem_init(&go_long, 0, 0);
+    (void)sem_init(&go_urgent, 0, 0);
+    return workers_start(1, NULL, NULL, (struct workers **)state, &err);
+}
+
+static int stop(void **state)
+{
+    workers_stop(*state);
+    return 0;
+}
+
+static void submit(struct workers *w, struct noted *n, char name, bool urgent, sem_t *until)
+{
+    *n = (struct noted){
+        .job = {.run = note_run, .done = note_done, .urgent = urgent}, .name = name, .until = until};
+    workers_submit(w, &n->job);
+    if (until != NULL)
+        wait_for(&started);
+}
+
+static void wait_until_given_back(struct workers *w, size_t n)
+{
+    while (n_given_back < n)
+        (void)workers_wait(w);
+}
+
+static void urgent_jobs_wait_for_no_long_one(void **state)
+{
+    struct workers *w = *state;
+    struct noted jobs[3];
+    submit(w, &jobs[0], 'a', false, &go_long);
+    submit(w, &jobs[1], 'b', false, NULL);
+    submit(w, &jobs[2], 'c', true, NULL);
+    wait_until_given_back(w, 1);
+    assert_string_equal(given_back, "c");
+    (void)sem_post(&go_long);
+    wait_until_given_back(w, 3);
+    assert_string_equal(given_back, "cab");
+}
+
 static void urgent_jobs_go_before_those_that_wait(void **state)
 {
-    (void)state;
-    struct workers *w;
-    struct err err;
-    struct noted jobs[5];
-    static const bool urgent[5] = {false, false, true, false, true};
-    (void)sem_init(&started, 0, 0);
-    (void)sem_init(&go, 0, 0);
-    assert_int_equal(workers_start(1, NULL, NULL, &w, &err), 0);
-    for (int i = 0; i < 5; i++)
-        jobs[i] = (struct noted){
-            .job = {.run = i == 0 ? wait_then_note_run : note_run, .done = note_done, .urgent = urgent[i]},
-            .name = (char)('a' + i)};
-    workers_submit(w, &jobs[0].job);
-    while (sem_wait(&started) != 0)
-        ;
-    for (int i = 1; i < 5; i++)
-        workers_submit(w, &jobs[i].job);
-    (void)sem_post(&go);
-    while (n_given_back < 5)
-        (void)workers_wait(w);
-    workers_stop(w);
+    struct workers *w = *state;
+    struct noted jobs[6];
+    submit(w, &jobs[0], 'a', false, &go_long);
+    submit(w, &jobs[1], 'u', true, &go_urgent); /* the other thread is busy, too */
+    for (int i = 2; i < 6; i++)
+        submit(w, &jobs[i], (char)('a' + i - 1), i == 3 || i == 5, NULL);
+    (void)sem_post(&go_long);
+    wait_until_given_back(w, 5);
     assert_string_equal(ran, "acebd");
-    assert_string_equal(given_back, "acebd");
+    (void)sem_post(&go_urgent);
+    wait_until_given_back(w, 6);
+    assert_string_equal(given_back, "acebdu");
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(urgent_jobs_go_before_those_that_wait),
+        cmocka_unit_test_setup_teardown(urgent_jobs_wait_for_no_long_one, start, stop),
+        cmocka_unit_test_setup_teardown(urgent_jobs_go_before_those_that_wait, start, stop),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
