@@ -14,7 +14,7 @@
  * met last is in front, and the other goes when a new one comes. */
 #define KEY_BYTES 15
 #define SLOT_IDS 4
-#define LINES_SHIFT 48 /* of a hash, to one of 2^16 lines */
+#define LINES_SHIFT 47 /* of a hash, to one of 2^17 lines */
 #define LINES (1u << (64 - LINES_SHIFT))
 
 /* Rows of dashes, indentation and long names are kept in a table of their own, the last that was met at each
