@@ -3,6 +3,7 @@
 #include "base/err.h"
 #include "base/rng.h"
 
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -129,32 +130,48 @@ static uint32_t mix(uint32_t x)
     return x ^ x >> 16;
 }
 
+/* One pass over a corpus of n records. */
+struct bijection {
+    uint64_t n;
+    uint32_t bits, keys[8];
+};
+
+static void bijection_init(struct bijection *b, uint64_t seed, uint32_t corpus, uint32_t pass, uint64_t n)
+{
+    uint64_t key = seed ^ PERMUTE_KEY;
+    const uint32_t words[2] = {(uint32_t)key, (uint32_t)(key >> 32)};
+    rng_philox((const uint32_t[4]){pass, corpus, 0, 0}, words, b->keys);
+    rng_philox((const uint32_t[4]){pass, corpus, 0, 1}, words, b->keys + 4);
+    b->n = n;
+    b->bits = 1;
+    while (b->bits < 32 && n > 1ull << 2 * b->bits)
+        b->bits++;
+}
+
 /* A balanced Feistel network is a bijection on 2k bits whatever its round function. Values outside 0..n-1 are
  * sent through again until one lands inside (cycle walking): at most four times as many values exist, so that
  * is soon. Source: Black & Rogaway, "Ciphers with arbitrary finite domains", CT-RSA 2002; mix(): Wellons'
  * lowbias32. */
-uint64_t order_permute(uint64_t seed, uint32_t corpus, uint32_t pass, uint64_t n, uint64_t i)
+static uint64_t bijection_get(const struct bijection *b, uint64_t i)
 {
-    uint32_t keys[8];
-    uint64_t key = seed ^ PERMUTE_KEY;
-    const uint32_t words[2] = {(uint32_t)key, (uint32_t)(key >> 32)};
-    rng_philox((const uint32_t[4]){pass, corpus, 0, 0}, words, keys);
-    rng_philox((const uint32_t[4]){pass, corpus, 0, 1}, words, keys + 4);
-
-    uint32_t bits = 1;
-    while (bits < 32 && n > 1ull << 2 * bits)
-        bits++;
-    const uint64_t mask = (1ull << bits) - 1;
+    const uint64_t mask = (1ull << b->bits) - 1;
     do {
-        uint64_t left = i >> bits, right = i & mask;
+        uint64_t left = i >> b->bits, right = i & mask;
         for (int round = 0; round < 8; round++) {
-            uint64_t next = (left ^ mix((uint32_t)right + keys[round])) & mask;
+            uint64_t next = (left ^ mix((uint32_t)right + b->keys[round])) & mask;
             left = right;
             right = next;
         }
-        i = left << bits | right;
-    } while (i >= n);
+        i = left << b->bits | right;
+    } while (i >= b->n);
     return i;
+}
+
+uint64_t order_permute(uint64_t seed, uint32_t corpus, uint32_t pass, uint64_t n, uint64_t i)
+{
+    struct bijection b;
+    bijection_init(&b, seed, corpus, pass, n);
+    return bijection_get(&b, i);
 }
 
 /* Of an epoch's first i slots, how many are corpus c's, for each c in turn: *left starts as i. Each corpus
@@ -178,44 +195,6 @@ static uint64_t turns_before(const struct order *o, const struct place *p, uint3
                : o->corpora[c].slots[DEAL_FIRST] + p->whole * o->corpora[c].slots[DEAL_WHOLE];
 }
 
-static void load_block(const struct order *o, struct order_cursor *cur, uint64_t slot)
-{
-    struct place p = place_of(o, slot);
-    uint64_t block = p.slot / ORDER_BLOCK, start = block * ORDER_BLOCK,
-             end = start + ORDER_BLOCK < p.n_slots ? start + ORDER_BLOCK : p.n_slots;
-    uint64_t left_start = start, left_end = end, turn[ORDER_CORPORA_MAX];
-    uint32_t n = 0;
-    for (uint32_t c = 0; c < o->n; c++) {
-        turn[c] = take_share(o, p.deal, c, &left_start);
-        for (uint64_t k = take_share(o, p.deal, c, &left_end); k > turn[c]; k--)
-            cur->corpus[n++] = (uint16_t)c;
-        turn[c] += turns_before(o, &p, c);
-    }
-    CHECK(n == end - start);
-
-    struct rng rng;
-    rng_init(&rng, (struct rng_key){.seed = o->seed ^ DEAL_KEY,
-                                    .pass = (uint32_t)p.epoch,
-                                    .corpus = (uint32_t)block,
-                                    .record = (uint32_t)(block >> 32)});
-    for (uint32_t k = n; k > 1; k--) {
-        uint32_t j = rng_below(&rng, k);
-        uint16_t swap = cur->corpus[k - 1];
-        cur->corpus[k - 1] = cur->corpus[j];
-        cur->corpus[j] = swap;
-    }
-    for (uint32_t k = 0; k < n; k++)
-        cur->turn[k] = turn[cur->corpus[k]]++;
-    cur->start = slot - (p.slot - start);
-    cur->n = n;
-}
-
-static void seek(const struct order *o, struct order_cursor *cur, uint64_t slot)
-{
-    if (slot - cur->start >= cur->n)
-        load_block(o, cur, slot);
-}
-
 /* Position k after a corpus's first. */
 static struct order_place walk(const struct order *o, uint32_t c, uint64_t k)
 {
@@ -226,19 +205,83 @@ static struct order_place walk(const struct order *o, uint32_t c, uint64_t k)
         .pass = pass, .at = at % is->records, .pass_seed = pass == is->pass ? is->pass_seed : o->seed};
 }
 
+/* Which corpus each slot of the block is of, in seeded order; *ret_turn: the first turn of each. */
+static void deal_block(const struct order *o, const struct place *p, uint64_t block, struct order_block *b,
+                       uint64_t *ret_turn)
+{
+    uint64_t left_start = block * ORDER_BLOCK, left_end = left_start + b->n;
+    uint32_t n = 0;
+    for (uint32_t c = 0; c < o->n; c++) {
+        uint64_t turn = take_share(o, p->deal, c, &left_start);
+        for (uint64_t k = take_share(o, p->deal, c, &left_end); k > turn; k--)
+            b->corpus[n++] = (uint16_t)c;
+        ret_turn[c] = turn + turns_before(o, p, c);
+    }
+    CHECK(n == b->n);
+
+    struct rng rng;
+    rng_init(&rng, (struct rng_key){.seed = o->seed ^ DEAL_KEY,
+                                    .pass = (uint32_t)p->epoch,
+                                    .corpus = (uint32_t)block,
+                                    .record = (uint32_t)(block >> 32)});
+    for (uint32_t k = n; k > 1; k--) {
+        uint32_t j = rng_below(&rng, k);
+        uint16_t swap = b->corpus[k - 1];
+        b->corpus[k - 1] = b->corpus[j];
+        b->corpus[j] = swap;
+    }
+}
+
+/* A pass is drawn once for a block where few corpora are mixed. */
+#define PASSES 16
+
+static void find_records(const struct order *o, struct order_block *b, uint64_t *turn)
+{
+    struct {
+        bool is;
+        uint32_t corpus, pass;
+        struct bijection of;
+    } drawn[PASSES] = {{false}};
+    for (uint32_t k = 0; k < b->n; k++) {
+        uint32_t c = b->corpus[k], i = c % PASSES;
+        const struct order_corpus *is = &o->corpora[c].is;
+        struct order_place at = walk(o, c, turn[c]++);
+        if (!drawn[i].is || drawn[i].corpus != c || drawn[i].pass != at.pass) {
+            bijection_init(&drawn[i].of, at.pass_seed, is->hash, at.pass, is->records);
+            drawn[i].is = true;
+            drawn[i].corpus = c;
+            drawn[i].pass = at.pass;
+        }
+        b->pass[k] = at.pass;
+        b->record[k] = bijection_get(&drawn[i].of, at.at);
+    }
+}
+
+static const struct order_block *seek(const struct order *o, struct order_cursor *cur, uint64_t slot)
+{
+    uint64_t turn[ORDER_CORPORA_MAX];
+    for (int i = 0; i < 2; i++)
+        if (slot - cur->blocks[i].start < cur->blocks[i].n)
+            return &cur->blocks[i];
+    struct place p = place_of(o, slot);
+    uint64_t block = p.slot / ORDER_BLOCK, left = p.n_slots - block * ORDER_BLOCK;
+    struct order_block *b = &cur->blocks[cur->last ^= 1];
+    b->n = left < ORDER_BLOCK ? (uint32_t)left : ORDER_BLOCK;
+    b->start = slot - p.slot % ORDER_BLOCK;
+    deal_block(o, &p, block, b, turn);
+    find_records(o, b, turn);
+    return b;
+}
+
 void order_get(const struct order *o, struct order_cursor *cur, uint64_t slot, struct slot *ret)
 {
     if (slot < o->n_left) {
         *ret = o->left[slot];
         return;
     }
-    seek(o, cur, slot);
-    uint32_t c = cur->corpus[slot - cur->start];
-    struct order_place at = walk(o, c, cur->turn[slot - cur->start]);
-    const struct order_corpus *is = &o->corpora[c].is;
-    *ret = (struct slot){.corpus = c,
-                         .pass = at.pass,
-                         .record = order_permute(at.pass_seed, is->hash, at.pass, is->records, at.at)};
+    const struct order_block *b = seek(o, cur, slot);
+    uint64_t k = slot - b->start;
+    *ret = (struct slot){.corpus = b->corpus[k], .pass = b->pass[k], .record = b->record[k]};
 }
 
 /* Turns that corpora have had, in the epoch at hand, before a place in it: whole blocks by their shares, and
@@ -250,10 +293,9 @@ static void count_turns(const struct order *o, struct order_cursor *cur, uint64_
     uint64_t left = p->slot - into;
     for (uint32_t c = 0; c < o->n; c++)
         ret[c] = take_share(o, p->deal, c, &left);
-    if (into > 0)
-        seek(o, cur, slot);
+    const struct order_block *b = into > 0 ? seek(o, cur, slot) : NULL;
     for (uint32_t k = 0; k < into; k++)
-        ret[cur->corpus[k]]++;
+        ret[b->corpus[k]]++;
 }
 
 void order_where(const struct order *o, struct order_cursor *cur, uint64_t slot, uint64_t *ret_epoch,

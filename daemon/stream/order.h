@@ -65,13 +65,19 @@ double order_progress(const struct order *o, uint64_t slot);
  * or of all, whichever is next. 0: the order has ended. */
 uint64_t order_room(const struct order *o, uint64_t slot);
 
-/* order_get - the slot number `slot`; a walk through neighbouring slots is fast: the cursor keeps the block
- * at hand. Zero a cursor before its first use with an order. */
-struct order_cursor {
-    uint64_t start; /* first slot of the block at hand */
-    uint32_t n;     /* its slots; 0: none at hand */
+/* order_get - the slot number `slot`; a walk through neighbouring slots is fast, also one that goes back to
+ * where a window begins: the cursor keeps the last two blocks. Zero a cursor before its first use with an
+ * order. */
+struct order_block {
+    uint64_t start; /* first slot */
+    uint32_t n;     /* slots; 0: none */
     uint16_t corpus[ORDER_BLOCK];
-    uint64_t turn[ORDER_BLOCK]; /* of that corpus, from the order's start */
+    uint32_t pass[ORDER_BLOCK];
+    uint64_t record[ORDER_BLOCK];
+};
+struct order_cursor {
+    struct order_block blocks[2];
+    uint32_t last; /* of the two, the one that was made last */
 };
 void order_get(const struct order *o, struct order_cursor *cur, uint64_t slot, struct slot *ret);
 
