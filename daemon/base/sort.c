@@ -16,14 +16,10 @@ static void insert_all(uint32_t *a, size_t n)
 }
 
 /* Least significant byte first; bytes that all have alike are left out. */
-void sort_u32(uint32_t *a, size_t n, uint32_t *scratch)
+static void count_all(uint32_t *a, size_t n, uint32_t *scratch)
 {
     size_t count[4][256] = {{0}};
     uint32_t *from = a, *to = scratch;
-    if (n < FEW) {
-        insert_all(a, n);
-        return;
-    }
     for (size_t i = 0; i < n; i++)
         for (unsigned b = 0; b < 4; b++)
             count[b][a[i] >> 8 * b & 255]++;
@@ -43,4 +39,12 @@ void sort_u32(uint32_t *a, size_t n, uint32_t *scratch)
     }
     if (from != a)
         memcpy(a, from, n * sizeof a[0]);
+}
+
+void sort_u32(uint32_t *a, size_t n, uint32_t *scratch)
+{
+    if (n < FEW)
+        insert_all(a, n);
+    else
+        count_all(a, n, scratch);
 }
