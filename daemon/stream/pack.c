@@ -39,12 +39,20 @@ static uint32_t least_room(const struct packer *p, uint32_t want, uint32_t lengt
     return NO_ROOM;
 }
 
-static int compare_lengths(const void *a, const void *b, void *arg)
+/* Into by_length, equal ones in their order. newest and next, all zero and free, hold a list for each length.
+ */
+static void sort_by_length(struct packer *p, const uint32_t *n_tokens, uint32_t n, uint32_t length)
 {
-    const uint32_t *n_tokens = arg, x = *(const uint32_t *)a, y = *(const uint32_t *)b;
-    if (n_tokens[x] != n_tokens[y])
-        return n_tokens[x] < n_tokens[y] ? 1 : -1;
-    return x < y ? -1 : 1;
+    uint32_t at = 0;
+    for (uint32_t i = n; i-- > 0;) {
+        p->next[i] = p->newest[n_tokens[i]];
+        p->newest[n_tokens[i]] = i + 1;
+    }
+    for (uint32_t size = length; size > 0; size--) {
+        for (uint32_t i = p->newest[size]; i > 0; i = p->next[i - 1])
+            p->by_length[at++] = i - 1;
+        p->newest[size] = 0;
+    }
 }
 
 int pack_rows(struct packer *p, const uint32_t *n_tokens, uint32_t n, uint32_t length, uint32_t *ret_row,
@@ -59,10 +67,7 @@ int pack_rows(struct packer *p, const uint32_t *n_tokens, uint32_t n, uint32_t l
     memset(p->newest, 0, ((size_t)length + 1) * sizeof p->newest[0]);
     memset(p->has, 0, words * sizeof p->has[0]);
     memset(p->has_group, 0, groups * sizeof p->has_group[0]);
-    for (uint32_t i = 0; i < n; i++)
-        p->by_length[i] = i;
-    qsort_r(p->by_length, n, sizeof p->by_length[0], compare_lengths, (void *)(uintptr_t)n_tokens);
-
+    sort_by_length(p, n_tokens, n, length);
     uint32_t n_rows = 0;
     for (uint32_t i = 0; i < n; i++) {
         uint32_t doc = p->by_length[i], room = least_room(p, n_tokens[doc], length), row;
