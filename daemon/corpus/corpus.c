@@ -327,9 +327,8 @@ int corpus_check(struct corpus *c, struct err *reterr)
 
 int corpus_check_record(struct corpus *c, uint64_t i, uint64_t since_ns, struct err *reterr)
 {
-    uint64_t offset, size;
     CHECK(i < c->index.n_records);
-    return check_file(c, index_get(&c->index, i, &offset, &size), since_ns, reterr);
+    return check_file(c, index_file(&c->index, i), since_ns, reterr);
 }
 
 bool corpus_news(const struct corpus *c, char *text, size_t cap)

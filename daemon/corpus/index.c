@@ -192,7 +192,7 @@ int index_catalog(const struct index *x, struct catalog *ret)
     return 0;
 }
 
-uint32_t index_get(const struct index *x, uint64_t i, uint64_t *ret_offset, uint64_t *ret_size)
+uint32_t index_file(const struct index *x, uint64_t i)
 {
     uint32_t low = 0, high = x->n_files;
     while (high - low > 1) {
@@ -202,11 +202,17 @@ uint32_t index_get(const struct index *x, uint64_t i, uint64_t *ret_offset, uint
         else
             high = mid;
     }
-    bool last = i + 1 == (low + 1 < x->n_files ? x->files[low + 1].first_record : x->n_records);
-    uint64_t offset = x->offsets[i], end = last ? x->files[low].content_end : x->offsets[i + 1];
+    return low;
+}
+
+uint32_t index_get(const struct index *x, uint64_t i, uint64_t *ret_offset, uint64_t *ret_size)
+{
+    uint32_t file = index_file(x, i);
+    bool last = i + 1 == (file + 1 < x->n_files ? x->files[file + 1].first_record : x->n_records);
+    uint64_t offset = x->offsets[i], end = last ? x->files[file].content_end : x->offsets[i + 1];
     *ret_offset = offset;
     *ret_size = end > offset ? end - offset : 0;
-    return low;
+    return file;
 }
 
 /* ---- writing ---- */
