@@ -15,6 +15,9 @@
 #define PARTS_MAX 4096
 #define GROWTH_MAX 8
 
+#define CACHE_LINE 64
+#define AHEAD_BYTES 4096
+
 #define SHUFFLE_KEY 0x726f777320202020ull /* keeps the shuffle of rows apart from other draws of the seed */
 
 struct kitchen {
@@ -531,6 +534,17 @@ static void check_files(const struct window_order *o)
     }
 }
 
+/* The next record comes from the reader's core while the one at hand is made. */
+static void fetch_ahead(const struct window_order *o, uint32_t i)
+{
+    if (i >= o->window->n_slots || o->slots[i].read == UINT32_MAX)
+        return;
+    const struct fetch_read *read = &o->fetch.reads[o->slots[i].read];
+    const uint32_t size = read->size < AHEAD_BYTES ? read->size : AHEAD_BYTES;
+    for (uint32_t at = 0; read->error == 0 && at < size; at += CACHE_LINE)
+        __builtin_prefetch(read->data + at);
+}
+
 /* Into the draft. */
 static int fill(struct kitchen *k, struct window_order *o, bool own)
 {
@@ -539,8 +553,10 @@ static int fill(struct kitchen *k, struct window_order *o, bool own)
     k->parsed = UINT32_MAX;
     k->doc.own = own;
     window_begin(&k->draft, w);
-    for (uint32_t i = 0; i < w->n_slots && rc == 0; i++)
+    for (uint32_t i = 0; i < w->n_slots && rc == 0; i++) {
+        fetch_ahead(o, i + 1);
         rc = add_slot(k, o, i);
+    }
     return rc == 0 ? fill_rows(k) : rc;
 }
 
