@@ -53,6 +53,7 @@ int index_catalog(const struct index *x, struct catalog *ret);
 
 /* index_get - the file that holds record i, where the record starts, and its size. */
 uint32_t index_get(const struct index *x, uint64_t i, uint64_t *ret_offset, uint64_t *ret_size);
-uint32_t index_file(const struct index *x, uint64_t i); /* the file alone: no memory of the record's is read */
+uint32_t index_file(const struct index *x,
+                    uint64_t i); /* the file alone: no memory of the record's is read */
 
 #endif

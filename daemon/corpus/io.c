@@ -18,8 +18,6 @@ struct slot {
 struct io {
     const struct io_backend *backend;
     void *self;
-    char *memory; /* registered with the backend; NULL: none */
-    size_t memory_size;
     uint64_t resubmitted;
     uint32_t depth, in_flight, first_free;
     struct slot slots[];
@@ -67,15 +65,6 @@ int io_open(enum io_kind kind, uint32_t depth, struct io **ret, enum io_kind *re
     return 0;
 }
 
-void io_register(struct io *io, char *data, size_t size)
-{
-    CHECK(io->memory == NULL);
-    if (!io->backend->use_memory(io->self, data, size))
-        return;
-    io->memory = data;
-    io->memory_size = size;
-}
-
 bool io_full(const struct io *io)
 {
     return io->first_free == NO_SLOT;
@@ -93,10 +82,7 @@ uint64_t io_resubmitted(const struct io *io)
 
 static void send_slot(struct io *io, uint32_t i)
 {
-    const struct io_read *r = &io->slots[i].rest;
-    bool registered = io->memory != NULL && r->data >= io->memory &&
-                      (size_t)(r->data - io->memory) + r->size <= io->memory_size;
-    io->backend->queue(io->self, (uint64_t)io->slots[i].generation << 32 | i, r, registered);
+    io->backend->queue(io->self, (uint64_t)io->slots[i].generation << 32 | i, &io->slots[i].rest);
 }
 
 void io_queue(struct io *io, const struct io_read *read)

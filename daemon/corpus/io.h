@@ -40,10 +40,6 @@ struct io_done {
  * likely cause (it is empty otherwise). *ret_kind is what it became, never IO_AUTO. */
 int io_open(enum io_kind kind, uint32_t depth, struct io **ret, enum io_kind *ret_kind, struct err *reterr);
 
-/* io_register - reads into this memory are cheaper from now on, where the kernel allows it (RLIMIT_MEMLOCK);
- * once. */
-void io_register(struct io *io, char *data, size_t size);
-
 bool io_full(const struct io *io); /* no room for another read until io_collect */
 void io_queue(struct io *io, const struct io_read *read);
 uint32_t io_collect(struct io *io, struct io_done *ret, uint32_t max); /* 0 only if nothing is in flight */
@@ -58,9 +54,7 @@ struct io_result {
 };
 
 struct io_backend {
-    bool (*use_memory)(void *self, char *data,
-                       size_t size); /* true: reads into it may be queued as registered */
-    void (*queue)(void *self, uint64_t token, const struct io_read *read, bool registered);
+    void (*queue)(void *self, uint64_t token, const struct io_read *read);
     uint32_t (*collect)(void *self, struct io_result *ret, uint32_t max); /* sends, waits for one at least */
     void (*free)(void *self);
 };

@@ -21,15 +21,8 @@ struct pread_queue {
     struct pread_request requests[]; /* a ring */
 };
 
-static bool pread_use_memory(void *self, char *data, size_t size)
+static void pread_queue(void *self, uint64_t token, const struct io_read *read)
 {
-    (void)self, (void)data, (void)size;
-    return false;
-}
-
-static void pread_queue(void *self, uint64_t token, const struct io_read *read, bool registered)
-{
-    (void)registered;
     struct pread_queue *q = self;
     CHECK(q->n < q->size);
     if (read->size <= HINT_MAX)
@@ -53,8 +46,7 @@ static uint32_t pread_collect(void *self, struct io_result *ret, uint32_t max)
 
 int io_pread_backend(uint32_t depth, const struct io_backend **ret, void **ret_self, struct err *reterr)
 {
-    static const struct io_backend backend = {
-        .use_memory = pread_use_memory, .queue = pread_queue, .collect = pread_collect, .free = free};
+    static const struct io_backend backend = {.queue = pread_queue, .collect = pread_collect, .free = free};
     struct pread_queue *q = calloc(1, sizeof *q + depth * sizeof q->requests[0]);
     if (q == NULL)
         return err_sys(reterr, -ENOMEM, "reading files");

@@ -10,7 +10,6 @@
 #include <string.h>
 #include <sys/mman.h>
 
-/* 4 MiB in all, so that it can be registered within the usual 8 MiB of RLIMIT_MEMLOCK. */
 #define SLAB_SIZE (128u << 10)
 #define SLAB_COUNT 32u
 #define DEPTH 256u
@@ -182,8 +181,6 @@ static void *reader_run(void *arg)
     struct reader *r = arg;
     struct err err = {""};
     int rc = io_open(r->wanted, DEPTH, &r->io, &r->kind, &err);
-    if (rc == 0)
-        io_register(r->io, r->memory, (size_t)SLAB_SIZE * SLAB_COUNT);
     (void)pthread_mutex_lock(&r->lock);
     r->start_rc = rc;
     r->start_err = err;

@@ -5,7 +5,7 @@
  * and calls done() on its own thread when the last one has ended. The caller reads data[] and hands the
  * memory back with fetch_release, before reader_stop.
  *
- * Memory is slabs: a fixed number of them registered with the kernel, more from the heap when those are out
+ * Memory is slabs: a fixed number of them, more from the heap when those are out
  * or a record is larger than a slab; the caller bounds it by how much it has in flight.
  *
  * Threads: reader_submit and fetch_release from any; done() runs on the reader's.

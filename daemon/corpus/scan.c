@@ -281,7 +281,6 @@ static void *worker_run(void *arg)
         (void)pthread_mutex_unlock(&sc->lock);
         return NULL;
     }
-    io_register(io, sc->memory, (size_t)sc->n_stripes * sc->stripe_size);
     bool more = true;
     for (struct stripe *s; more && (s = take_stripe(sc)) != NULL;) {
         const struct catalog_file *f = &sc->catalog->files[s->file];
@@ -307,7 +306,7 @@ static uint32_t thread_count(uint64_t bytes)
     return n < 1 ? 1 : n < SCAN_THREADS_MAX ? n : SCAN_THREADS_MAX;
 }
 
-/* Bytes first, as they are registered with the kernel; of the lists only what is used ever takes memory. */
+/* Of the lists only what is used ever takes memory. */
 static int make_stripes(struct scan *sc, uint32_t n, uint32_t size)
 {
     const size_t bytes = (size_t)n * size, all = bytes + bytes * sizeof(uint32_t);

@@ -38,16 +38,9 @@ struct fake {
     } queue[DEPTH];
 };
 
-static bool fake_use_memory(void *self, char *data, size_t size)
-{
-    (void)self, (void)data, (void)size;
-    return false;
-}
-
-static void fake_queue(void *self, uint64_t token, const struct io_read *read, bool registered)
+static void fake_queue(void *self, uint64_t token, const struct io_read *read)
 {
     struct fake *f = self;
-    assert_false(registered);
     assert_true(f->n < DEPTH);
     f->queue[f->n].token = token;
     f->queue[f->n++].read = *read;
@@ -81,7 +74,7 @@ static void fake_free(void *self)
     ((struct fake *)self)->freed++;
 }
 
-static const struct io_backend fake_backend = {fake_use_memory, fake_queue, fake_collect, fake_free};
+static const struct io_backend fake_backend = {fake_queue, fake_collect, fake_free};
 static const char content[] = "0123456789abcdefghijklmnopqrstuvwxyz";
 
 /* Read all of content in one go through the fake; the error that comes of it. */
@@ -188,7 +181,7 @@ static struct io *open_kind(enum io_kind kind, uint32_t depth)
     return io;
 }
 
-/* More reads than the table holds, to plain and to registered memory, checked byte by byte. */
+/* More reads than the table holds, checked byte by byte. */
 static void read_everywhere(struct io *io, int fd, const char *bytes, uint32_t size, char *memory)
 {
     enum { READS = 500, MAX = 1000 };
@@ -229,17 +222,12 @@ static void test_reads_are_the_files_bytes(void **state)
     int fd = open(folder_write(*state, "f", bytes, SIZE), O_RDONLY | O_CLOEXEC);
     assert_true(fd >= 0);
     for (size_t k = 0; k < 2; k++) {
-        for (int registered = 0; registered < 3; registered++) {
-            struct io *io = open_kind(kinds[k], 16);
-            if (io == NULL)
-                continue;
-            memset(memory, 0, MEMORY);
-            /* None of it, all of it, and half of it. */
-            if (registered > 0)
-                io_register(io, memory, MEMORY / (size_t)registered);
-            read_everywhere(io, fd, bytes, SIZE, memory);
-            io_close(io);
-        }
+        struct io *io = open_kind(kinds[k], 16);
+        if (io == NULL)
+            continue;
+        memset(memory, 0, MEMORY);
+        read_everywhere(io, fd, bytes, SIZE, memory);
+        io_close(io);
     }
     (void)close(fd);
     free(memory);
