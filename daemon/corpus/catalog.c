@@ -152,11 +152,19 @@ static void remember(atomic_uint_fast64_t *seen, const struct stat *st, time_t l
         atomic_store_explicit(seen, stamp(st), memory_order_relaxed);
 }
 
+/* Not blocking: a FIFO among the files must be refused, not waited for. Reading leaves no mark in the file's
+ * times where we may say so: its owner may. */
+static int open_to_read(const char *path)
+{
+    const int flags = O_RDONLY | O_CLOEXEC | O_NONBLOCK;
+    int fd = open(path, flags | O_NOATIME);
+    return fd < 0 && errno == EPERM ? open(path, flags) : fd;
+}
+
 /* *ret_fd: -1, or the caller's to close, after an error too. */
 static int open_regular(const char *path, int *ret_fd, struct stat *ret, struct err *reterr)
 {
-    /* Not blocking: a FIFO among the files must be refused, not waited for. */
-    *ret_fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    *ret_fd = open_to_read(path);
     if (*ret_fd < 0 && errno == EMFILE)
         return err_set(
             reterr, -EMFILE,
@@ -173,7 +181,10 @@ static int open_regular(const char *path, int *ret_fd, struct stat *ret, struct 
         return err_set(reterr, -EINVAL, "%s: is not a regular file", path);
     /* From here on a read may wait: io_uring of older kernels answers EAGAIN instead for a file that says
      * otherwise. */
-    return fcntl(*ret_fd, F_SETFL, 0) == 0 ? 0 : err_sys(reterr, -errno, "%s", path);
+    int flags = fcntl(*ret_fd, F_GETFL);
+    if (flags < 0 || fcntl(*ret_fd, F_SETFL, flags & ~O_NONBLOCK) != 0)
+        return err_sys(reterr, -errno, "%s", path);
+    return 0;
 }
 
 static int recognise(struct catalog_file *f, struct err *reterr)
