@@ -26,9 +26,9 @@ PATIENCE = 60  # seconds, until a test that hangs is given up
 NOBODY = "tcp://127.0.0.1:9"
 
 
-def frame(step, stream="chat", world=2, rank=1, rows=2, length=8):
+def frame(step, stream="chat", world=2, rank=1, rows=2, length=8, docs=None):
     """A batch's bytes as skipalignd lays them out; ids count from the step on, so that a test sees whose they are."""
-    tokens = rows * length
+    tokens, docs = rows * length, docs or rows
     scalars = {
         "stream": stream, "generation": (1, 4), "step": (step, 8), "epoch": (0, 8), "world": (world, 4),
         "rank": (rank, 4), "rows": (rows, 4), "length": (length, 4), "max_seqlen": (length, 4),
@@ -37,8 +37,8 @@ def frame(step, stream="chat", world=2, rank=1, rows=2, length=8):
     arrays = {
         "input_ids": ([step + i for i in range(tokens)], 4), "position_ids": (list(range(tokens)), 4),
         "labels": ([-100] * tokens, 4), "tokens": ([length - 1] * rows, 4),
-        "cu_seqlens": ([i * length for i in range(rows + 1)], 4), "doc_corpus": ([0] * rows, 4),
-        "doc_record": ([2**40 + i for i in range(rows)], 8),
+        "cu_seqlens": ([tokens * i // docs for i in range(docs + 1)], 4), "doc_corpus": ([0] * docs, 4),
+        "doc_record": ([2**40 + i for i in range(docs)], 8),
     }  # fmt: skip
     return vectors.batch_frame(scalars, arrays)
 
@@ -190,7 +190,7 @@ class Vectors(unittest.TestCase):
         decoder = Decoder()
         for _ in range(2):  # by msgpack, then by the layout learnt
             self.check_batch(decoder.decode(memoryview(data)), said)
-        self.assertIsNotNone(decoder.layouts[len(data)].read(memoryview(data)))
+        self.assertIsNotNone(decoder.layout.read(memoryview(data)))
 
     def test_batch_at_any_address(self):
         data, said = self.said("batch")
@@ -214,6 +214,22 @@ class Vectors(unittest.TestCase):
                 batch = decoder.decode(memoryview(data))
                 self.assertEqual(batch.input_ids.shape, (rows, length))
                 self.assertEqual(batch.input_ids[-1, -1], 5 + rows * length - 1)
+
+    def test_the_layout_holds_for_any_number_of_documents(self):
+        decoder = Decoder()
+        decoder.decode(memoryview(frame(0, docs=3)))
+        layout = decoder.layout
+        for docs in range(3, 17):
+            data = frame(docs, docs=docs)
+            batch = layout.read(memoryview(data))
+            self.assertEqual(batch.cu_seqlens.tolist(), [16 * i // docs for i in range(docs + 1)])
+            self.assertEqual(batch.doc_record.tolist(), [2**40 + i for i in range(docs)])
+            self.assertEqual((len(batch.doc_corpus), batch.step), (docs, docs))
+            for end in range(len(data)):
+                self.assertIsNone(layout.read(memoryview(data)[:end]))
+            self.assertIsNone(layout.read(memoryview(data + b"\0")))
+            decoder.decode(memoryview(data))
+        self.assertIs(decoder.layout, layout)
 
     def test_every_prefix_is_refused(self):
         data, _ = self.said("batch")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from typing import Any
+from typing import Any, Iterator
 
 import numpy
 import numpy.typing
@@ -16,6 +16,7 @@ Int64s = numpy.typing.NDArray[numpy.int64]
 
 INT32 = numpy.dtype("<i4")
 INT64 = numpy.dtype("<i8")
+SIZE = struct.Struct(">I")  # of a bin
 
 
 class Batch:
@@ -80,7 +81,6 @@ ARRAYS: dict[str, numpy.dtype[Any]] = {
     "input_ids": INT32, "position_ids": INT32, "labels": INT32, "tokens": INT32, "cu_seqlens": INT32,
     "doc_corpus": INT32, "doc_record": INT64,
 }  # fmt: skip
-LAYOUTS_MAX = 4096
 
 
 def array_counts(rows: int, length: int, n_docs: int) -> tuple[int, ...]:
@@ -98,13 +98,14 @@ def array_head(at: int, key: str, dtype: numpy.dtype[Any], count: int) -> bytes:
 
 
 class Layout:
-    """Where all lies in a batch of one shape, as skipalignd writes it: only numbers and arrays are not known."""
+    """Where all lies in batches of one shape, as skipalignd writes them: only numbers and arrays are not known, and how
+    many documents there are. That is told by the size of cu_seqlens, and where the arrays after it lie follows from it."""
 
-    def __init__(self, stream: str, rows: int, length: int, n_docs: int) -> None:
+    def __init__(self, stream: str, rows: int, length: int) -> None:
         pack = messages.pack
         self.stream, self.rows, self.length = stream, rows, length
         self.constants: list[bytes] = []
-        self.arrays: list[tuple[numpy.dtype[Any], int, int]] = []  # type, count, offset
+        self.arrays: list[tuple[numpy.dtype[Any], int, int]] = []  # type, count, offset: those before cu_seqlens
         head = b"\xde\x00\x15" + pack("type") + pack("batch") + pack("stream") + pack(stream)
         layout, at = ">", 0
         for key, width in NUMBERS.items():
@@ -114,20 +115,31 @@ class Layout:
             at, head = at + len(head) + (4 if width == "I" else 8), b""
         n_pad = -(at + 6 + 1 + len("input_ids") + 5) % 64
         head = pack("pad") + bytes([0xC4, n_pad]) + bytes(n_pad)
-        for (key, dtype), count in zip(ARRAYS.items(), array_counts(rows, length, n_docs)):
+        for (key, dtype), count in zip(ARRAYS.items(), array_counts(rows, length, 0)):
             head += array_head(at + len(head), key, dtype, count)
             at += len(head)
+            if key == "cu_seqlens":
+                break
             self.constants.append(head)
             self.arrays.append((dtype, count, at))
             layout += f"{len(head)}s{count * dtype.itemsize}x"
             at, head = at + count * dtype.itemsize, b""
-        self.struct = struct.Struct(layout)
+        self.constants.append(head[:-4])
+        self.struct = struct.Struct(f"{layout}{len(head) - 4}sI")  # to the size of cu_seqlens, which follows
+        self.heads = [tuple(self._heads(n_docs)) for n_docs in (2, 1)]  # of the arrays after it, but for their sizes
+
+    def _heads(self, n_docs: int) -> Iterator[bytes]:
+        at = self.struct.size + (n_docs + 1) * INT32.itemsize
+        for key in ("doc_corpus", "doc_record"):
+            head = array_head(at, key, ARRAYS[key], n_docs)
+            at += len(head) + n_docs * ARRAYS[key].itemsize
+            yield head[:-4]
 
     def read(self, data: memoryview) -> Batch | None:
         """None: these bytes are laid out in another way."""
-        if len(data) != self.struct.size:
+        if len(data) < self.struct.size:
             return None
-        fields = self.struct.unpack(data)
+        *fields, size = self.struct.unpack_from(data)
         n = 2 * len(NUMBERS)
         if [*fields[0:n:2], *fields[n:]] != self.constants:
             return None
@@ -137,12 +149,25 @@ class Layout:
             batch.generation, batch.step, batch.epoch, batch.world, batch.rank, batch.rows, batch.length,
             batch.max_seqlen, batch.supervised, batch.supervised_global, batch.hash,
         ) = fields[1:n:2]  # fmt: skip
-        if (batch.rows, batch.length) != (self.rows, self.length):
+        n_docs, odd = divmod(size - INT32.itemsize, INT32.itemsize)
+        if n_docs < 1 or odd or (batch.rows, batch.length) != (self.rows, self.length):
             return None
-        views = [numpy.frombuffer(data, *array) for array in self.arrays]
+        corpus, record = self.heads[n_docs % 2]
+        at_corpus = self.struct.size + size + len(corpus) + SIZE.size
+        at_record = at_corpus + n_docs * INT32.itemsize + len(record) + SIZE.size
+        if (
+            len(data) != at_record + n_docs * INT64.itemsize
+            or data[self.struct.size + size : at_corpus] != corpus + SIZE.pack(n_docs * INT32.itemsize)
+            or data[at_record - len(record) - SIZE.size : at_record] != record + SIZE.pack(n_docs * INT64.itemsize)
+        ):
+            return None
+        arrays = [
+            *self.arrays, (INT32, n_docs + 1, self.struct.size), (INT32, n_docs, at_corpus), (INT64, n_docs, at_record),
+        ]  # fmt: skip
+        views = [numpy.frombuffer(data, *array) for array in arrays]
         if not views[-1].flags.aligned:  # in libzmq's receive buffer small messages lie anywhere
             data = memoryview(bytes(data))
-            views = [numpy.frombuffer(data, *array) for array in self.arrays]
+            views = [numpy.frombuffer(data, *array) for array in arrays]
         set_arrays(batch, views)
         return batch
 
@@ -176,17 +201,14 @@ class Decoder:
     the arrays, which costs more than all the rest."""
 
     def __init__(self) -> None:
-        self.layouts: dict[int, Layout] = {}  # by a message's size
+        self.layout: Layout | None = None  # of the last shape
 
     def decode(self, data: memoryview) -> Batch:
         """FeedError `protocol` where the map is not a batch, or its parts do not fit each other."""
-        layout = self.layouts.get(len(data))
-        batch = layout.read(data) if layout is not None else None
+        batch = self.layout.read(data) if self.layout is not None else None
         if batch is None:
             batch = read_any(data)
-            if len(self.layouts) >= LAYOUTS_MAX:
-                self.layouts.clear()
-            self.layouts[len(data)] = Layout(batch.stream, batch.rows, batch.length, len(batch.doc_corpus))
+            self.layout = Layout(batch.stream, batch.rows, batch.length)
         if batch.rank >= batch.world or not 0 < batch.max_seqlen <= batch.length:
             raise FeedError("protocol", "the numbers of `batch` do not fit each other")
         cu_seqlens = batch.cu_seqlens
