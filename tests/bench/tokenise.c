@@ -1,7 +1,8 @@
 /* tokenise - a stream's tokenizer against libsentencepiece alone, in some threads, on the text that the
  * stream's template renders. Each round: "TOKENS LIBRARY FIRST AGAIN": seconds of the library, of a tokenizer
- * that was just loaded, and of the same one when all threads have met the text; symbols that the template
- * puts between the texts count as tokens, as they do in a batch.
+ * that was just loaded, and of the same one after PASSES through the text: a thread has met half of it or so
+ * after one, where there are two. Symbols that the template puts between the texts count as tokens, as they
+ * do in a batch.
  *
  * The text is caught on its way from the template to the tokenizer (the linker's --wrap), so it is exactly
  * what the daemon tokenises, all of the first corpus once.
@@ -23,7 +24,6 @@
 #define MODEL_BYTES_MAX (256u << 20)
 #define THREADS_MAX 64
 #define PIECES_AT_ONCE 64 /* that a thread takes */
-#define PASSES_EACH 5
 
 int __wrap_tokenizer_encode(const struct tokenizer *t, struct slice text, int32_t **ids, size_t *cap,
                             size_t *n, struct err *reterr);
@@ -131,9 +131,10 @@ static double encode_all(int threads)
 
 int main(int argc, char **argv)
 {
-    static const char usage[] = "tokenise CONFIG THREADS ROUNDS";
+    static const char usage[] = "tokenise CONFIG THREADS ROUNDS [PASSES]";
     int threads = (int)bench_number(argc, argv, 2, usage);
-    double rounds = bench_number(argc, argv, 3, usage);
+    double rounds = bench_number(argc, argv, 3, usage),
+           passes = argc > 4 ? bench_number(argc, argv, 4, usage) : 1;
     if (threads < 1 || threads > THREADS_MAX)
         bench_fail("usage: %s", usage);
     const struct conf *conf = bench_conf(argv[1]);
@@ -150,7 +151,7 @@ int main(int argc, char **argv)
         size_t tokens = atomic_load(&n_tokens);
         load(&conf->streams[0]);
         double first = encode_all(threads);
-        for (int k = 0; k < PASSES_EACH * (threads - 1); k++) /* until each has met nearly all of it */
+        for (int k = 1; k < passes; k++)
             (void)encode_all(threads);
         double again = encode_all(threads);
         if (atomic_load(&n_tokens) != tokens)
