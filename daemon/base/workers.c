@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
+#include <sys/queue.h>
 #include <unistd.h>
 
 struct fifo {
@@ -22,14 +23,17 @@ struct thread {
     pthread_t id;
     void *scratch;
     bool only_urgent;
+    /* Under the pool's lock. */
+    pthread_cond_t called;
+    bool rests; /* and nobody has called it yet */
+    TAILQ_ENTRY(thread) in_resting;
 };
 
 struct workers {
-    pthread_mutex_t lock;             /* the queues, stopping, resting */
-    pthread_cond_t more, more_urgent; /* the latter is the last thread's */
+    pthread_mutex_t lock;         /* what follows, and what threads say */
+    TAILQ_HEAD(, thread) resting; /* of the n threads, the one first that worked last */
     struct fifo urgent, todo, finished;
     bool stopping;
-    bool resting; /* the last thread waits, and nobody has called it yet */
     int fd;
     void (*scratch_free)(void *);
     atomic_uint_fast64_t busy_ns;
@@ -58,12 +62,39 @@ static struct job *take_next(struct thread *t)
     return j != NULL || t->only_urgent ? j : fifo_take(&t->pool->todo);
 }
 
-static void rest(struct thread *t)
+static void rest(struct thread *t, bool has_worked)
 {
     struct workers *w = t->pool;
-    if (t->only_urgent)
-        w->resting = true;
-    (void)pthread_cond_wait(t->only_urgent ? &w->more_urgent : &w->more, &w->lock);
+    t->rests = true;
+    if (!t->only_urgent && has_worked)
+        TAILQ_INSERT_HEAD(&w->resting, t, in_resting);
+    else if (!t->only_urgent)
+        TAILQ_INSERT_TAIL(&w->resting, t, in_resting);
+    while (t->rests)
+        (void)pthread_cond_wait(&t->called, &w->lock);
+}
+
+/* Some thread that rests is to look for a job. */
+static void call_one(struct workers *w, bool urgent)
+{
+    struct thread *t = &w->threads[w->n];
+    if (!urgent || !t->rests) {
+        t = TAILQ_FIRST(&w->resting);
+        if (t == NULL)
+            return;
+        TAILQ_REMOVE(&w->resting, t, in_resting);
+    }
+    t->rests = false;
+    (void)pthread_cond_signal(&t->called);
+}
+
+static void call_all(struct workers *w)
+{
+    TAILQ_INIT(&w->resting);
+    for (uint32_t i = 0; i <= w->n; i++) {
+        w->threads[i].rests = false;
+        (void)pthread_cond_signal(&w->threads[i].called);
+    }
 }
 
 void workers_signal(struct workers *w)
@@ -77,10 +108,10 @@ static void *work(void *arg)
     struct thread *t = arg;
     struct workers *w = t->pool;
     (void)pthread_mutex_lock(&w->lock);
-    for (;;) {
+    for (bool has_worked = false;; has_worked = true) {
         struct job *j;
-        while ((j = take_next(t)) == NULL && !w->stopping)
-            rest(t);
+        for (; (j = take_next(t)) == NULL && !w->stopping; has_worked = false)
+            rest(t, has_worked);
         if (j == NULL)
             break;
         (void)pthread_mutex_unlock(&w->lock);
@@ -102,17 +133,16 @@ static void join_and_free(struct workers *w, uint32_t n_started)
 {
     (void)pthread_mutex_lock(&w->lock);
     w->stopping = true;
-    (void)pthread_cond_broadcast(&w->more);
-    (void)pthread_cond_broadcast(&w->more_urgent);
+    call_all(w);
     (void)pthread_mutex_unlock(&w->lock);
     for (uint32_t i = 0; i < n_started; i++)
         (void)pthread_join(w->threads[i].id, NULL);
     (void)workers_collect(w);
-    for (uint32_t i = 0; i < w->n; i++)
+    for (uint32_t i = 0; i <= w->n; i++) {
         if (w->scratch_free != NULL)
             w->scratch_free(w->threads[i].scratch);
-    (void)pthread_cond_destroy(&w->more);
-    (void)pthread_cond_destroy(&w->more_urgent);
+        (void)pthread_cond_destroy(&w->threads[i].called);
+    }
     (void)pthread_mutex_destroy(&w->lock);
     (void)close(w->fd);
     free(w);
@@ -131,8 +161,9 @@ int workers_start(uint32_t n, void *(*scratch_new)(void), void (*scratch_free)(v
         return err_sys(reterr, rc, "workers: eventfd");
     }
     (void)pthread_mutex_init(&w->lock, NULL);
-    (void)pthread_cond_init(&w->more, NULL);
-    (void)pthread_cond_init(&w->more_urgent, NULL);
+    for (uint32_t i = 0; i <= n; i++)
+        (void)pthread_cond_init(&w->threads[i].called, NULL);
+    TAILQ_INIT(&w->resting);
     w->urgent.tail = &w->urgent.head;
     w->todo.tail = &w->todo.head;
     w->finished.tail = &w->finished.head;
@@ -170,9 +201,7 @@ void workers_submit(struct workers *w, struct job *j)
 {
     (void)pthread_mutex_lock(&w->lock);
     fifo_put(j->urgent ? &w->urgent : &w->todo, j);
-    (void)pthread_cond_signal(j->urgent && w->resting ? &w->more_urgent : &w->more);
-    if (j->urgent)
-        w->resting = false;
+    call_one(w, j->urgent);
     (void)pthread_mutex_unlock(&w->lock);
 }
 

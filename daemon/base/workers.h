@@ -2,8 +2,11 @@
  *
  * A job is handed over whole: submit gives it to the pool, run() works on it on a worker's thread, and done()
  * is called on the owner's thread when that one calls workers_collect. Jobs start in the order of submission,
- * urgent ones before all others, and end in any; nothing may depend on that order. One thread takes urgent
- * jobs only: they wait for no long one to end.
+ * urgent ones before all others, and end in any; nothing may depend on that order.
+ *
+ * One thread more than asked for takes urgent jobs only, so that they need not wait for the end of a long
+ * one. Of threads that rest the one that worked last is called first: where there is little to do, few work,
+ * with what they know at hand, and the others take no memory.
  *
  * Threads: submit from any thread; collect, and fd, from the owner's only.
  */

@@ -61,6 +61,7 @@ int stream_new(const char *name, const char *state_dir, const struct generation_
         return err_sys(reterr, -ENOMEM, "stream '%s'", name);
     }
     st->held_from = STREAM_UNKNOWN;
+    depth_init(&st->depth);
     int rc = add_generations(st, g, n, reterr);
     if (rc == 0)
         rc = open_sent(st, reterr);

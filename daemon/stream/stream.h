@@ -5,6 +5,7 @@
 #ifndef SKIPALIGN_STREAM_STREAM_H
 #define SKIPALIGN_STREAM_STREAM_H
 
+#include "stream/depth.h"
 #include "stream/generation.h"
 #include "stream/sent.h"
 #include "stream/supply.h"
@@ -20,6 +21,7 @@ struct stream {
     struct sent *sent;
     uint64_t held_from;     /* steps from here on are not made now; STREAM_UNKNOWN: all are */
     struct step *goal;      /* as far as the ledger is being made again */
+    struct depth depth;     /* of what is made ahead */
     LIST_HEAD(, step) live; /* steps that somebody holds */
     bool removed;
 };

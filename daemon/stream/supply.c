@@ -227,12 +227,14 @@ static bool begin(struct supply *s, struct generation *g)
 }
 
 /* What comes after a step that is being served is likely to be wanted next: windows of its generation, then
- * of the one after. */
+ * of the one after. All workers may be at them, and one more is read. */
 static void read_ahead(struct supply *s, const struct step *step)
 {
     struct generation *g = step->of;
+    struct depth *d = &step->stream->depth;
     uint64_t w = step->last_window + 1;
-    for (uint32_t n = 0; n <= workers_count(s->workers); n++, w++) {
+    depth_count(d, step->last_window, step->waited, workers_count(s->workers) + 1);
+    for (uint32_t n = 0; n < d->windows; n++, w++) {
         while (g->order != NULL && generation_first_row(g, w) >= generation_rows(g)) {
             g = stream_after(g->stream, g);
             w = 0;
@@ -246,6 +248,14 @@ static void read_ahead(struct supply *s, const struct step *step)
             return;
         find(s, g, w)->ahead = true;
     }
+}
+
+/* Of a step past the ledger: do the windows that are being made hardly reach it? */
+static bool falls_short(const struct step *step)
+{
+    const struct generation *g = step->of;
+    return g->planned == ledger_windows(g->ledger) ||
+           generation_planned_rows(g) < generation_rows_to(g, step->number + 1);
 }
 
 /* Where it belongs, as things are now: a change may have come before it. */
@@ -274,7 +284,8 @@ static enum step_state advance(struct supply *s, struct step *step)
                 s->favoured = step->of->origin;
             break;
         case PLACE_BEYOND:
-            while (make_next(s, step->of, step == s->favoured ? CLAIM_FAVOURED : CLAIM_STEP))
+            while (falls_short(step) &&
+                   make_next(s, step->of, step == s->favoured ? CLAIM_FAVOURED : CLAIM_STEP))
                 ;
             break;
         case PLACE_KNOWN:
@@ -311,6 +322,7 @@ static void advance_all(struct supply *s, struct steps *ret_changed)
     for (struct step *next; step != NULL; step = next) {
         next = TAILQ_NEXT(step, in_pending);
         enum step_state state = advance(s, step);
+        step->waited |= state == STEP_PENDING;
         if (state == STEP_PENDING)
             continue;
         leave_pending(s, step);

@@ -63,6 +63,7 @@ struct step {
     bool pinned; /* its windows are: they are there or being made */
     bool inside; /* the supply itself wants it: a generation begins with it */
     bool past;   /* a change made it another step: nobody finds it any more */
+    bool waited; /* it was not there when it was asked for */
     TAILQ_ENTRY(step) in_pending;
     LIST_ENTRY(step) in_live;
 };

@@ -355,6 +355,51 @@ static void one_reader_makes_each_window_once(void **state)
     free(r);
 }
 
+static void wait_for_all_windows(struct rig *r)
+{
+    struct supply_stats stats;
+    for (supply_get_stats(r->supply, &stats); stats.windows_making > 0; supply_get_stats(r->supply, &stats))
+        (void)workers_wait(r->workers);
+}
+
+/* Windows made beyond the one that a step ends in, at most, of those from the `from`-th on. */
+static uint64_t most_ahead(struct rig *r, bool in_a_hurry, uint64_t from)
+{
+    struct supply_stats stats;
+    uint64_t most = 0;
+    for (uint64_t i = 0;; i++) {
+        struct step *step = get(r, i);
+        uint64_t window = step->last_window;
+        enum step_state became = step->state;
+        supply_step_unref(r->supply, step);
+        if (became != STEP_READY)
+            return most;
+        if (!in_a_hurry)
+            wait_for_all_windows(r);
+        supply_get_stats(r->supply, &stats);
+        uint64_t made = stats.windows_made + stats.windows_making;
+        if (window >= from && made > window + 1 && made - window - 1 > most)
+            most = made - window - 1;
+    }
+}
+
+static void a_slow_reader_has_less_made_ahead(void **state)
+{
+    (void)state;
+    for (int hurry = 0; hurry < 2; hurry++) {
+        struct rig *r = rig_new(folder, hurry ? "fast" : "slow", 24 * RECORDS, 0);
+        r->workers_n = 4;
+        r->memory = 256 << 20;
+        rig_start(r);
+        uint64_t most = most_ahead(r, hurry, 40);
+        if (hurry)
+            assert_in_range(most, 2, 5);
+        else
+            assert_int_equal(most, 1);
+        rig_free(r);
+    }
+}
+
 static int make_folder(void **state)
 {
     (void)state;
@@ -385,6 +430,7 @@ int main(void)
         cmocka_unit_test(a_step_that_is_years_away_keeps_nobody_waiting),
         cmocka_unit_test(a_stream_that_failed_keeps_no_memory),
         cmocka_unit_test(one_reader_makes_each_window_once),
+        cmocka_unit_test(a_slow_reader_has_less_made_ahead),
     };
     return cmocka_run_group_tests(tests, make_folder, remove_folder);
 }

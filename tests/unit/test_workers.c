@@ -1,5 +1,6 @@
 #include "base/workers.h"
 
+#include <pthread.h>
 #include <semaphore.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -107,11 +108,39 @@ static void urgent_jobs_go_before_those_that_wait(void **state)
     assert_string_equal(given_back, "acebdu");
 }
 
+static pthread_t ran_on, last;
+
+static void note_thread(struct job *j, void *scratch)
+{
+    ran_on = pthread_self();
+    note_run(j, scratch);
+}
+
+static void few_threads_do_what_few_can(void **state)
+{
+    struct workers *w;
+    struct err err;
+    struct noted job = {.job = {.run = note_thread, .done = note_done}, .name = 'j'};
+    (void)state;
+    assert_int_equal(workers_start(4, NULL, NULL, &w, &err), 0);
+    /* A thread that is only just starting may take one, too. */
+    for (unsigned others = 0, same = 0; same < 50; n_ran = n_given_back = 0) {
+        workers_submit(w, &job.job);
+        wait_until_given_back(w, 1);
+        same = pthread_equal(ran_on, last) ? same + 1 : 0;
+        others += same == 0;
+        assert_true(others <= 4);
+        last = ran_on;
+    }
+    workers_stop(w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(urgent_jobs_wait_for_no_long_one, start, stop),
         cmocka_unit_test_setup_teardown(urgent_jobs_go_before_those_that_wait, start, stop),
+        cmocka_unit_test_setup_teardown(few_threads_do_what_few_can, start, stop),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
