@@ -24,7 +24,7 @@ class Peers(unittest.TestCase):
     def setUp(self):
         folder = tempfile.TemporaryDirectory(prefix="skipalign-peers-")
         self.addCleanup(folder.cleanup)
-        setup = config(write_corpus(Path(folder.name)), top={"memory": f"{MEMORY_MB}MiB"}, **STREAM)
+        setup = config(write_corpus(Path(folder.name)), top={"memory": f"{MEMORY_MB}MiB", "workers": 1}, **STREAM)
         self.feeder = self.enterContext(Feeder(setup))
 
     def subscriber(self, topic, **options):
