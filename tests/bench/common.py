@@ -62,7 +62,11 @@ def running(name, *arguments):
     """A program of this folder, and how to wait for its lines of numbers."""
     command = [sys.executable, TOP / "tests/bench" / name] if name.endswith(".py") else [support.BUILD / "bench" / name]
     pipe = subprocess.PIPE
-    with subprocess.Popen([str(x) for x in (*command, *arguments)], stdout=pipe, stderr=pipe, text=True) as process:
+    # Where modules may keep their bytecode, as installed ones do.
+    environment = {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
+    with subprocess.Popen(
+        [str(x) for x in (*command, *arguments)], stdout=pipe, stderr=pipe, text=True, env=environment
+    ) as process:
 
         def finish():
             out, why = process.communicate()

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import struct
-from typing import Any, Iterator
+from typing import TYPE_CHECKING, Any, Iterator
 
 import numpy
-import numpy.typing
 
 from . import messages
 from .errors import FeedError
 
-Int32s = numpy.typing.NDArray[numpy.int32]
-Int64s = numpy.typing.NDArray[numpy.int64]
+if TYPE_CHECKING:  # it takes 10 ms to import
+    from numpy.typing import NDArray
+
+    Int32s = NDArray[numpy.int32]
+    Int64s = NDArray[numpy.int64]
 
 INT32 = numpy.dtype("<i4")
 INT64 = numpy.dtype("<i8")
@@ -61,7 +63,7 @@ class Batch:
     doc_record: Int64s
 
     @property
-    def attention_mask(self) -> numpy.typing.NDArray[numpy.bool_]:
+    def attention_mask(self) -> NDArray[numpy.bool_]:
         """Which tokens are real: bool (rows, length). Only cu_seqlens parts the documents of a packed row."""
         return numpy.arange(self.length, dtype=numpy.int32) < self.tokens[:, None]
 
