@@ -21,6 +21,9 @@
 
 #define ASCII 128
 
+/* Bits of the filter for each join: one in eight other pairs is taken for one. */
+#define FILTER_BITS 8
+
 static_assert(BPE_PIECES_MAX + UTF8_POINTS <= SYMBOL_MASK, "symbols fit");
 
 struct join {
@@ -46,8 +49,11 @@ struct defined {
 };
 
 struct bpe {
-    uint64_t *joins; /* a hash table of joins_mask + 1 places: (left << 21 | right) << 21 | piece */
-    uint32_t *ranks; /* of pieces, by id: 0 has the highest score; equal ones share a rank */
+    uint64_t *joins;  /* a hash table of joins_mask + 1 places: (left << 21 | right) << 21 | piece */
+    uint64_t *filter; /* a bit for the hash of each: most pairs are none, which need not wait for memory */
+    size_t filter_words;
+    unsigned filter_shift;        /* of a hash, to one of so many times 64 bits */
+    uint32_t *ranks;              /* of pieces, by id: 0 has the highest score; equal ones share a rank */
     struct character *characters; /* another */
     struct defined *defined;      /* user-defined symbols, the longest first */
     size_t n_defined, defined_cap;
@@ -67,9 +73,20 @@ static uint64_t join_key(int32_t left, int32_t right)
     return (uint64_t)left << SYMBOL_BITS | (uint64_t)right;
 }
 
-static uint32_t join_place(const struct bpe *b, uint64_t key)
+static uint64_t join_hash(uint64_t key)
 {
-    return (uint32_t)(key * 0x9e3779b97f4a7c15u >> 32) & b->joins_mask;
+    return key * 0x9e3779b97f4a7c15u;
+}
+
+static uint32_t join_place(const struct bpe *b, uint64_t hash)
+{
+    return (uint32_t)(hash >> 32) & b->joins_mask;
+}
+
+static bool may_join(const struct bpe *b, uint64_t hash)
+{
+    uint64_t bit = hash >> b->filter_shift;
+    return (b->filter[bit / 64] >> bit % 64 & 1) != 0;
 }
 
 /* The piece that two symbols join into; STRANGER: none. */
@@ -77,8 +94,10 @@ static int32_t find_join(const struct bpe *b, int32_t left, int32_t right)
 {
     if (left == STRANGER || right == STRANGER)
         return STRANGER;
-    uint64_t key = join_key(left, right);
-    for (uint32_t i = join_place(b, key);; i = (i + 1) & b->joins_mask) {
+    uint64_t key = join_key(left, right), hash = join_hash(key);
+    if (!may_join(b, hash))
+        return STRANGER;
+    for (uint32_t i = join_place(b, hash);; i = (i + 1) & b->joins_mask) {
         uint64_t j = b->joins[i];
         if (j >> SYMBOL_BITS == key)
             return (int32_t)(j & SYMBOL_MASK);
@@ -257,17 +276,23 @@ static int make_unused(struct bpe *b, const struct pieces *p, const struct join 
 static int make_table(struct bpe *b, const struct join *list, size_t n)
 {
     size_t size = places(n);
+    b->filter_shift = 58;
+    for (b->filter_words = 1; b->filter_words * 64 < n * FILTER_BITS; b->filter_words *= 2)
+        b->filter_shift--;
     b->joins = malloc(size * sizeof *b->joins);
-    if (b->joins == NULL)
+    b->filter = calloc(b->filter_words, sizeof *b->filter);
+    if (b->joins == NULL || b->filter == NULL)
         return -ENOMEM;
     b->joins_mask = (uint32_t)size - 1;
     memset(b->joins, 0xff, size * sizeof *b->joins);
     for (size_t i = 0; i < n; i++) {
         uint64_t key = join_key(list[i].left, list[i].right);
-        uint32_t place = join_place(b, key);
+        uint32_t place = join_place(b, join_hash(key));
         while (b->joins[place] != NO_JOIN)
             place = (place + 1) & b->joins_mask;
         b->joins[place] = key << SYMBOL_BITS | (uint32_t)list[i].piece;
+        uint64_t bit = join_hash(key) >> b->filter_shift;
+        b->filter[bit / 64] |= 1ull << bit % 64;
     }
     make_ascii(b);
     return 0;
@@ -345,6 +370,7 @@ void bpe_free(struct bpe *b)
         free(b->defined[i].text);
     free(b->defined);
     free(b->joins);
+    free(b->filter);
     free(b->ranks);
     free(b->unused);
     free(b->characters);
@@ -353,7 +379,7 @@ void bpe_free(struct bpe *b)
 
 size_t bpe_memory(const struct bpe *b)
 {
-    return sizeof *b + (b->joins_mask + 1) * sizeof *b->joins +
+    return sizeof *b + (b->joins_mask + 1) * sizeof *b->joins + b->filter_words * sizeof *b->filter +
            (size_t)b->n_pieces * (sizeof *b->ranks + (b->unused != NULL ? sizeof *b->unused : 0)) +
            (b->characters_mask + 1) * sizeof *b->characters + b->defined_cap * sizeof *b->defined;
 }
@@ -418,7 +444,8 @@ static void join(const struct bpe *b, struct run *r, uint32_t i)
     r->next[i] = (uint16_t)next;
     r->last[next] = (uint16_t)i;
     if (i > 0) /* both look-ups wait for memory at once */
-        __builtin_prefetch(&b->joins[join_place(b, join_key(r->symbol[r->last[i]], r->symbol[i]))]);
+        __builtin_prefetch(
+            &b->joins[join_place(b, join_hash(join_key(r->symbol[r->last[i]], r->symbol[i])))]);
     set_join(b, r, i, find_join(b, r->symbol[i], r->symbol[next]));
     if (i > 0)
         set_join(b, r, r->last[i], find_join(b, r->symbol[r->last[i]], r->symbol[i]));

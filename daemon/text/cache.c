@@ -144,11 +144,15 @@ static uint64_t hash_of(const uint8_t *text, size_t size)
     return (hash ^ word) * 0xc2b2ae3d27d4eb4fu;
 }
 
-/* Ids of a part that is in no line, by its place among the long ones. */
-static size_t encode_long(struct cache *c, const struct bpe *b, const uint8_t *text, size_t size,
+static struct long_part *long_place(const struct cache *c, const uint8_t *text, size_t size)
+{
+    return &c->table->longs[hash_of(text, size) >> LONG_SHIFT];
+}
+
+/* Ids of a part that is in no line; l: its place among the long ones. */
+static size_t encode_long(struct long_part *l, const struct bpe *b, const uint8_t *text, size_t size,
                           int32_t *ids)
 {
-    struct long_part *l = &c->table->longs[hash_of(text, size) >> LONG_SHIFT];
     if (l->size == size && memcmp(l->text, text, size) == 0) {
         memcpy(ids, l->ids, l->n * sizeof ids[0]);
         return l->n;
@@ -172,15 +176,17 @@ static __attribute__((noinline)) size_t encode_other(struct cache *c, const stru
     struct slot behind = l->slots[1], found = behind, *beside = &line_beside(c, l)->slots[1];
     size_t n;
     if (size > KEY_BYTES)
-        return encode_long(c, b, text, size, ids);
+        return encode_long(long_place(c, text, size), b, text, size, ids);
     if (is_of(&behind, k)) {
         n = take_ids(&behind, ids);
     } else {
+        struct long_part *place = long_place(c, text, size);
+        __builtin_prefetch(place); /* while the line beside is waited for */
         if (is_of(beside, k)) {
             found = *beside;
             n = take_ids(&found, ids);
         } else {
-            n = encode_long(c, b, text, size, ids);
+            n = encode_long(place, b, text, size, ids);
             if (n > SLOT_IDS)
                 return n;
             found.key = (struct key){k.low, k.high | n};
