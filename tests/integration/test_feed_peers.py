@@ -11,6 +11,7 @@ from support import Dealer, Feeder, Subscriber, config, dialogue, write_jsonl
 
 STREAM = {"seq_len": 1024, "global_batch": 8, "packing": True, "epochs": 0}
 MEMORY_MB = 64
+GROWTH_MB = MEMORY_MB if support.BUILD.name == "build" else 4 * MEMORY_MB  # sanitizers take their share
 
 
 def write_corpus(folder):
@@ -78,7 +79,7 @@ class Peers(unittest.TestCase):
             self.dealer(credit=10**6, rcvhwm=1, step=7 * i)
             self.subscriber(f"s/1/0/{7 * i + 3}/", rcvhwm=1)
         list(trainer.batches(150))
-        self.assertLess(self.memory_mb() - before, MEMORY_MB)
+        self.assertLess(self.memory_mb() - before, GROWTH_MB)
 
 
 if __name__ == "__main__":
