@@ -32,7 +32,7 @@ class Lines(unittest.TextTestResult):
 
     def addSkip(self, test, reason):
         super().addSkip(test, reason)
-        self.line("SKIPPED", test, f": {reason}")
+        self.line("SKIPPED", getattr(test, "test_case", test), f": {reason}")  # of a subTest: the test hears no more
 
     def addUnexpectedSuccess(self, test):
         super().addUnexpectedSuccess(test)
