@@ -221,11 +221,6 @@ class Data:
             path.write_text(json.dumps(self.config(corpus, top={"state_dir": f"{folder}/state"}, **stream)))
             yield path
 
-    def new_feeder(self, corpus, workers=2, top=(), **stream):
-        """Not started yet."""
-        feed = {"listen": support.free_endpoint(), "subscribe": support.free_endpoint()}
-        return support.Feeder(self.config(corpus, top={"feed": feed, "workers": workers, **dict(top)}, **stream))
-
     def feeder(self, corpus, workers=2, top=(), **stream):
         """Not started yet: `with` does."""
         feed = {"listen": support.free_endpoint(), "subscribe": support.free_endpoint()}

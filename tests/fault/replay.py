@@ -3,7 +3,6 @@ it."""
 
 import collections
 
-import numpy
 import support
 from trainers import GET_READY
 

@@ -4,7 +4,6 @@ the checker sees what it is there to see; a timeline that is damaged is refused,
 import collections
 import os
 import sys
-import tempfile
 import unittest
 from pathlib import Path
 

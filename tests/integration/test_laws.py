@@ -8,7 +8,7 @@ import unittest
 
 import numpy
 import support
-from support import DATA, Dealer, Feeder, Subscriber, config, dialogue, write_jsonl
+from support import Dealer, Feeder, Subscriber, config, dialogue, write_jsonl
 
 STREAM = {"seq_len": 192, "global_batch": 8, "packing": True}
 

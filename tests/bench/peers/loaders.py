@@ -7,7 +7,6 @@ work.Checker says of all documents.
 import argparse
 import itertools
 import json
-import sys
 import time
 from pathlib import Path
 
