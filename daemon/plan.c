@@ -232,7 +232,7 @@ static void make_run(struct job *job, void *scratch)
 {
     struct making *m = (struct making *)((char *)job - offsetof(struct making, job));
     kitchen_make(scratch, m->order);
-    fetch_release(m->plan->reader, &m->order->fetch);
+    fetch_release(&m->order->fetch);
 }
 
 static void make_done(struct job *job)

@@ -1,25 +1,24 @@
 #include "corpus/reader.h"
 
+#include "base/pool.h"
 #include "corpus/io.h"
 #include "corpus/record.h"
 
 #include <errno.h>
 #include <pthread.h>
+#include <stdalign.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 
 #define SLAB_SIZE (128u << 10)
-#define SLAB_COUNT 32u
+#define SLABS_SIZE (4u << 20) /* of those that lie ready for the next fetches */
 #define DEPTH 256u
-#define ALIGNMENT 64u
 
 struct slab {
     struct slab *next;
-    char *data;
     size_t size, used;
-    bool pooled; /* one of reader.slabs; else from the heap, data right after the struct */
+    alignas(POOL_ALIGN) char data[];
 };
 
 struct reader {
@@ -29,7 +28,6 @@ struct reader {
 
     /* Under the lock. */
     struct fetch *inbox, **inbox_end;
-    struct slab *free_slabs;
     bool stopping, started;
     int start_rc;
     struct err start_err;
@@ -39,8 +37,7 @@ struct reader {
     struct fetch *waiting, **waiting_end; /* reads not all started, oldest first */
 
     enum io_kind wanted, kind;
-    char *memory; /* of the pooled slabs */
-    struct slab slabs[SLAB_COUNT];
+    struct pool *pool; /* of slabs */
 
     atomic_uint_fast64_t reads, bytes, resubmitted;
     atomic_uint_fast32_t in_flight;
@@ -48,31 +45,17 @@ struct reader {
 
 static struct slab *slab_get(struct reader *r, size_t need)
 {
-    struct slab *s = NULL;
-    if (need <= SLAB_SIZE) {
-        (void)pthread_mutex_lock(&r->lock);
-        s = r->free_slabs;
-        if (s != NULL)
-            r->free_slabs = s->next;
-        (void)pthread_mutex_unlock(&r->lock);
-    }
-    if (s == NULL) {
-        size_t size = need <= SLAB_SIZE ? SLAB_SIZE : need;
-        char *block;
-        if (posix_memalign((void **)&block, ALIGNMENT, ALIGNMENT + size) != 0)
-            return NULL;
-        s = (struct slab *)block;
-        *s = (struct slab){.data = block + ALIGNMENT, .size = size};
-    }
-    s->used = 0;
+    size_t size = need <= SLAB_SIZE ? SLAB_SIZE : need;
+    struct slab *s = pool_take(r->pool, sizeof *s + size);
+    if (s != NULL)
+        *s = (struct slab){.size = size};
     return s;
 }
-_Static_assert(sizeof(struct slab) <= ALIGNMENT, "a heap slab's data follows its header");
 
 /* Memory for one read of a fetch; NULL: none left. */
 static char *fetch_alloc(struct reader *r, struct fetch *f, uint32_t size)
 {
-    size_t need = ((size_t)size + RECORD_PADDING + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
+    size_t need = ((size_t)size + RECORD_PADDING + POOL_ALIGN - 1) / POOL_ALIGN * POOL_ALIGN;
     struct slab *s = f->slabs;
     if (s == NULL || s->size - s->used < need) {
         s = slab_get(r, need);
@@ -89,19 +72,11 @@ static char *fetch_alloc(struct reader *r, struct fetch *f, uint32_t size)
     return data;
 }
 
-void fetch_release(struct reader *r, struct fetch *f)
+void fetch_release(struct fetch *f)
 {
-    while (f->slabs != NULL) {
-        struct slab *s = f->slabs;
+    for (struct slab *s; (s = f->slabs) != NULL;) {
         f->slabs = s->next;
-        if (!s->pooled) {
-            free(s);
-            continue;
-        }
-        (void)pthread_mutex_lock(&r->lock);
-        s->next = r->free_slabs;
-        r->free_slabs = s;
-        (void)pthread_mutex_unlock(&r->lock);
+        pool_give(s);
     }
 }
 
@@ -202,8 +177,7 @@ static void *reader_run(void *arg)
 
 static void reader_free(struct reader *r)
 {
-    if (r->memory != NULL)
-        (void)munmap(r->memory, (size_t)SLAB_SIZE * SLAB_COUNT);
+    pool_free(r->pool);
     (void)pthread_cond_destroy(&r->wake);
     (void)pthread_mutex_destroy(&r->lock);
     free(r);
@@ -219,20 +193,11 @@ int reader_start(enum io_kind io, struct reader **ret, enum io_kind *ret_kind, s
     r->wanted = io;
     r->inbox_end = &r->inbox;
     r->waiting_end = &r->waiting;
-    int rc;
-    void *memory = mmap(NULL, (size_t)SLAB_SIZE * SLAB_COUNT, PROT_READ | PROT_WRITE,
-                        MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (memory == MAP_FAILED) {
-        rc = err_sys(reterr, -errno, "reader: memory");
+    int rc = -ENOMEM;
+    r->pool = pool_new(SLABS_SIZE);
+    if (r->pool == NULL) {
+        (void)err_sys(reterr, rc, "reader");
         goto out_free;
-    }
-    r->memory = memory;
-    for (uint32_t i = 0; i < SLAB_COUNT; i++) {
-        r->slabs[i] = (struct slab){.next = r->free_slabs,
-                                    .data = r->memory + (size_t)i * SLAB_SIZE,
-                                    .size = SLAB_SIZE,
-                                    .pooled = true};
-        r->free_slabs = &r->slabs[i];
     }
     rc = -pthread_create(&r->thread, NULL, reader_run, r);
     if (rc != 0) {

@@ -5,8 +5,8 @@
  * and calls done() on its own thread when the last one has ended. The caller reads data[] and hands the
  * memory back with fetch_release, before reader_stop.
  *
- * Memory is slabs: a fixed number of them, more from the heap when those are out
- * or a record is larger than a slab; the caller bounds it by how much it has in flight.
+ * Memory is slabs of a pool, or one as large as its record; the caller bounds it by how much it has in
+ * flight.
  *
  * Threads: reader_submit and fetch_release from any; done() runs on the reader's.
  */
@@ -49,7 +49,7 @@ struct reader_stats {
  * back, reterr->text says why with the likely cause, though 0 is returned (else it is empty). */
 int reader_start(enum io_kind io, struct reader **ret, enum io_kind *ret_kind, struct err *reterr);
 void reader_submit(struct reader *r, struct fetch *f);
-void fetch_release(struct reader *r, struct fetch *f);
+void fetch_release(struct fetch *f);
 void reader_get_stats(const struct reader *r, struct reader_stats *ret);
 
 /* reader_stop - finishes what was submitted, checks that nothing is in flight, joins, frees. NULL is fine. */

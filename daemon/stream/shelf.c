@@ -89,7 +89,7 @@ static void make_run(struct job *job, void *scratch)
 {
     struct held *h = (struct held *)((char *)job - offsetof(struct held, job));
     kitchen_make(scratch, h->order);
-    fetch_release(h->shelf->reader, &h->order->fetch);
+    fetch_release(&h->order->fetch);
 }
 
 static void make_done(struct job *job)

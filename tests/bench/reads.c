@@ -99,7 +99,7 @@ static void read_by_reader(void)
         for (uint32_t i = 0; i < f->n_reads; i++)
             if (f->reads[i].error != 0)
                 bench_fail("the reader: %s", strerror((int)f->reads[i].error));
-        fetch_release(run.reader, f);
+        fetch_release(f);
         going -= !submit(f);
     }
 }
