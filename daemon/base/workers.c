@@ -31,7 +31,7 @@ struct thread {
 
 struct workers {
     pthread_mutex_t lock;         /* what follows, and what threads say */
-    TAILQ_HEAD(, thread) resting; /* of the n threads, the one first that worked last */
+    TAILQ_HEAD(, thread) resting; /* of the n threads, the next to be called first */
     struct fifo urgent, todo, finished;
     bool stopping;
     int fd;
@@ -110,7 +110,7 @@ static void *work(void *arg)
     (void)pthread_mutex_lock(&w->lock);
     for (bool has_worked = false;; has_worked = true) {
         struct job *j;
-        for (; (j = take_next(t)) == NULL && !w->stopping; has_worked = false)
+        while ((j = take_next(t)) == NULL && !w->stopping)
             rest(t, has_worked);
         if (j == NULL)
             break;

@@ -5,8 +5,8 @@
  * urgent ones before all others, and end in any; nothing may depend on that order.
  *
  * One thread more than asked for takes urgent jobs only, so that they need not wait for the end of a long
- * one. Of threads that rest the one that worked last is called first: where there is little to do, few work,
- * with what they know at hand, and the others take no memory.
+ * one. Of those that rest, who worked last is called first, and who never did comes at the end: where there
+ * is little to do few work, with what they know at hand, and the others take no memory.
  *
  * Threads: submit from any thread; collect, and fd, from the owner's only.
  */
@@ -19,8 +19,8 @@
 #include <stdint.h>
 
 struct job {
-    void (*run)(struct job *,
-                void *scratch); /* on a worker; scratch is that worker's own, NULL where urgent */
+    /* On a worker; scratch is that worker's own. An urgent one gets none: NULL. */
+    void (*run)(struct job *, void *scratch);
     void (*done)(struct job *); /* on the owner's thread */
     bool urgent;                /* short, and somebody waits for it: before those that are not */
     struct job *next;           /* private to workers */
@@ -29,7 +29,7 @@ struct job {
 struct workers;
 
 /* workers_start - n >= 1 threads, and the one for urgent jobs; each of the n gets its own scratch from
- * scratch_new (may be NULL), freed by scratch_free. Urgent jobs get none: scratch may be NULL there. */
+ * scratch_new (may be NULL), freed by scratch_free. */
 int workers_start(uint32_t n, void *(*scratch_new)(void), void (*scratch_free)(void *), struct workers **ret,
                   struct err *reterr);
 void workers_submit(struct workers *, struct job *);

@@ -123,13 +123,14 @@ static void few_threads_do_what_few_can(void **state)
     struct noted job = {.job = {.run = note_thread, .done = note_done}, .name = 'j'};
     (void)state;
     assert_int_equal(workers_start(4, NULL, NULL, &w, &err), 0);
-    /* A thread that is only just starting may take one, too. */
+    /* A thread that is only just starting may take one, too, and the one that was called comes back to the
+     * front. */
     for (unsigned others = 0, same = 0; same < 50; n_ran = n_given_back = 0) {
         workers_submit(w, &job.job);
         wait_until_given_back(w, 1);
         same = pthread_equal(ran_on, last) ? same + 1 : 0;
         others += same == 0;
-        assert_true(others <= 4);
+        assert_true(others <= 8);
         last = ran_on;
     }
     workers_stop(w);
