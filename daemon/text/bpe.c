@@ -2,6 +2,7 @@
 
 #include "base/array.h"
 #include "base/err.h"
+#include "text/filter.h"
 #include "text/utf8.h"
 
 #include <assert.h>
@@ -49,11 +50,9 @@ struct defined {
 };
 
 struct bpe {
-    uint64_t *joins;  /* a hash table of joins_mask + 1 places: (left << 21 | right) << 21 | piece */
-    uint64_t *filter; /* a bit for the hash of each: most pairs are none, which need not wait for memory */
-    size_t filter_words;
-    unsigned filter_shift;        /* of a hash, to one of so many times 64 bits */
-    uint32_t *ranks;              /* of pieces, by id: 0 has the highest score; equal ones share a rank */
+    uint64_t *joins;      /* a hash table of joins_mask + 1 places: (left << 21 | right) << 21 | piece */
+    struct filter filter; /* of their hashes: most pairs are none, which need not wait for memory */
+    uint32_t *ranks;      /* of pieces, by id: 0 has the highest score; equal ones share a rank */
     struct character *characters; /* another */
     struct defined *defined;      /* user-defined symbols, the longest first */
     size_t n_defined, defined_cap;
@@ -83,19 +82,13 @@ static uint32_t join_place(const struct bpe *b, uint64_t hash)
     return (uint32_t)(hash >> 32) & b->joins_mask;
 }
 
-static bool may_join(const struct bpe *b, uint64_t hash)
-{
-    uint64_t bit = hash >> b->filter_shift;
-    return (b->filter[bit / 64] >> bit % 64 & 1) != 0;
-}
-
 /* The piece that two symbols join into; STRANGER: none. */
 static int32_t find_join(const struct bpe *b, int32_t left, int32_t right)
 {
     if (left == STRANGER || right == STRANGER)
         return STRANGER;
     uint64_t key = join_key(left, right), hash = join_hash(key);
-    if (!may_join(b, hash))
+    if (!filter_may_have(&b->filter, hash))
         return STRANGER;
     for (uint32_t i = join_place(b, hash);; i = (i + 1) & b->joins_mask) {
         uint64_t j = b->joins[i];
@@ -276,12 +269,8 @@ static int make_unused(struct bpe *b, const struct pieces *p, const struct join 
 static int make_table(struct bpe *b, const struct join *list, size_t n)
 {
     size_t size = places(n);
-    b->filter_shift = 58;
-    for (b->filter_words = 1; b->filter_words * 64 < n * FILTER_BITS; b->filter_words *= 2)
-        b->filter_shift--;
     b->joins = malloc(size * sizeof *b->joins);
-    b->filter = calloc(b->filter_words, sizeof *b->filter);
-    if (b->joins == NULL || b->filter == NULL)
+    if (b->joins == NULL || filter_init(&b->filter, n, FILTER_BITS) != 0)
         return -ENOMEM;
     b->joins_mask = (uint32_t)size - 1;
     memset(b->joins, 0xff, size * sizeof *b->joins);
@@ -291,8 +280,7 @@ static int make_table(struct bpe *b, const struct join *list, size_t n)
         while (b->joins[place] != NO_JOIN)
             place = (place + 1) & b->joins_mask;
         b->joins[place] = key << SYMBOL_BITS | (uint32_t)list[i].piece;
-        uint64_t bit = join_hash(key) >> b->filter_shift;
-        b->filter[bit / 64] |= 1ull << bit % 64;
+        filter_add(&b->filter, join_hash(key));
     }
     make_ascii(b);
     return 0;
@@ -370,7 +358,7 @@ void bpe_free(struct bpe *b)
         free(b->defined[i].text);
     free(b->defined);
     free(b->joins);
-    free(b->filter);
+    filter_fini(&b->filter);
     free(b->ranks);
     free(b->unused);
     free(b->characters);
@@ -379,7 +367,7 @@ void bpe_free(struct bpe *b)
 
 size_t bpe_memory(const struct bpe *b)
 {
-    return sizeof *b + (b->joins_mask + 1) * sizeof *b->joins + b->filter_words * sizeof *b->filter +
+    return sizeof *b + (b->joins_mask + 1) * sizeof *b->joins + filter_memory(&b->filter) +
            (size_t)b->n_pieces * (sizeof *b->ranks + (b->unused != NULL ? sizeof *b->unused : 0)) +
            (b->characters_mask + 1) * sizeof *b->characters + b->defined_cap * sizeof *b->defined;
 }

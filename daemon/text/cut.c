@@ -3,6 +3,7 @@
 #include "base/array.h"
 #include "base/err.h"
 #include "text/cut_ascii.h"
+#include "text/filter.h"
 #include "text/utf8.h"
 
 #include <stdbool.h>
@@ -24,16 +25,14 @@ struct cut {
     struct cut_ascii ascii;
     uint8_t bits[256][8]; /* numbers of the bits that are set in a byte, in order */
     bool simd;
-    uint64_t *held; /* a bit for each hash of a pair, not both ASCII, that a piece holds */
-    size_t words;
-    unsigned shift; /* of a hash, to one of `words` times 64 bits */
+    struct filter held; /* hashes of the pairs, not both ASCII, that a piece holds */
 };
 
 /* ---- at load time ---- */
 
-static uint64_t filter_bit(const struct cut *c, uint32_t first, uint32_t second)
+static uint64_t pair_hash(uint32_t first, uint32_t second)
 {
-    return (((uint64_t)first << 32 | second) * 0x9e3779b97f4a7c15u) >> c->shift;
+    return ((uint64_t)first << 32 | second) * 0x9e3779b97f4a7c15u;
 }
 
 /* No cut between neighbours in a piece; returns how many pairs of them are not both ASCII. */
@@ -51,10 +50,8 @@ static size_t each_pair(struct slice piece, struct cut *c, struct cut_legal *leg
             continue;
         }
         others++;
-        if (c->held != NULL) {
-            uint64_t bit = filter_bit(c, last, point);
-            c->held[bit / 64] |= 1ull << bit % 64;
-        }
+        if (c->held.bits != NULL)
+            filter_add(&c->held, pair_hash(last, point));
     }
     return others;
 }
@@ -91,11 +88,7 @@ static int make_filter(struct cut *c, const struct pieces *p, struct cut_legal *
     for (int32_t id = 0; id < p->n; id++)
         if (pieces_in_text(p, id))
             pairs += each_pair(p->texts[id], c, legal);
-    c->shift = 58;
-    for (c->words = 1; c->words * 64 < pairs * FILTER_BITS; c->words *= 2)
-        c->shift--;
-    c->held = calloc(c->words, sizeof *c->held);
-    if (c->held == NULL)
+    if (filter_init(&c->held, pairs, FILTER_BITS) != 0)
         return -ENOMEM;
     for (int32_t id = 0; id < p->n; id++)
         if (pieces_in_text(p, id))
@@ -140,13 +133,13 @@ void cut_free(struct cut *c)
 {
     if (c == NULL)
         return;
-    free(c->held);
+    filter_fini(&c->held);
     free(c);
 }
 
 size_t cut_memory(const struct cut *c)
 {
-    return sizeof *c + c->words * sizeof *c->held;
+    return sizeof *c + filter_memory(&c->held);
 }
 
 /* ---- text ---- */
@@ -156,8 +149,7 @@ static bool is_legal(const struct cut *c, uint32_t first, uint32_t second)
 {
     if ((first | second) < ASCII)
         return cut_ascii_is_legal(&c->ascii, (uint8_t)first, (uint8_t)second);
-    uint64_t bit = filter_bit(c, first, second);
-    return (c->held[bit / 64] >> bit % 64 & 1) == 0;
+    return !filter_may_have(&c->held, pair_hash(first, second));
 }
 
 /* Finds the cuts before text[from] and what follows as long as that is ASCII; text[from - 1] is. Returns
