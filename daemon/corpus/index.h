@@ -51,9 +51,9 @@ uint64_t index_fingerprint(const struct index *x);
 /* index_catalog - the files that were indexed, for catalog_reopen.   Owner: the caller.   Errors: -ENOMEM. */
 int index_catalog(const struct index *x, struct catalog *ret);
 
-/* index_get - the file that holds record i, where the record starts, and its size. */
+/* index_get - the file that holds record i, where the record starts, and its size.   index_file - the file
+ * alone: where the record is need not be fetched. */
+uint32_t index_file(const struct index *x, uint64_t i);
 uint32_t index_get(const struct index *x, uint64_t i, uint64_t *ret_offset, uint64_t *ret_size);
-uint32_t index_file(const struct index *x,
-                    uint64_t i); /* the file alone: no memory of the record's is read */
 
 #endif

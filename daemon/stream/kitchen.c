@@ -540,8 +540,8 @@ static void fetch_ahead(const struct window_order *o, uint32_t i)
     if (i >= o->window->n_slots || o->slots[i].read == UINT32_MAX)
         return;
     const struct fetch_read *read = &o->fetch.reads[o->slots[i].read];
-    const uint32_t size = read->size < AHEAD_BYTES ? read->size : AHEAD_BYTES;
-    for (uint32_t at = 0; read->error == 0 && at < size; at += CACHE_LINE)
+    const uint32_t size = read->error != 0 ? 0 : read->size < AHEAD_BYTES ? read->size : AHEAD_BYTES;
+    for (uint32_t at = 0; at < size; at += CACHE_LINE)
         __builtin_prefetch(read->data + at);
 }
 
