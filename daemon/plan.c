@@ -459,16 +459,6 @@ static int plan_stream(struct plan *p, const struct conf_stream *stream, struct 
 
 /* ---- all of it ---- */
 
-static void *scratch_new(void)
-{
-    return kitchen_new();
-}
-
-static void scratch_free(void *kitchen)
-{
-    kitchen_free(kitchen);
-}
-
 static int start_threads(struct plan *p, struct err *reterr)
 {
     enum io_kind io;
@@ -486,7 +476,7 @@ static int start_threads(struct plan *p, struct err *reterr)
         (p->stock = stock_new(&place)) == NULL)
         return err_sys(reterr, -ENOMEM, "starting");
     stock_set_tokenizers(p->stock, p->conf->tokenizer_path, (uint32_t)p->conf->tokenizer_verify);
-    return workers_start((uint32_t)p->conf->workers, scratch_new, scratch_free, &p->workers, reterr);
+    return kitchen_workers((uint32_t)p->conf->workers, &p->workers, reterr);
 }
 
 static void stop(struct plan *p)

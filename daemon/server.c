@@ -241,16 +241,6 @@ static int start_feed(struct server *s, struct err *reterr)
     return rc;
 }
 
-static void *scratch_new(void)
-{
-    return kitchen_new();
-}
-
-static void scratch_free(void *kitchen)
-{
-    kitchen_free(kitchen);
-}
-
 static int start_threads(struct server *s, struct err *reterr)
 {
     const struct conf *conf = s->conf;
@@ -263,7 +253,7 @@ static int start_threads(struct server *s, struct err *reterr)
     }
     if (why.text[0] != '\0')
         log_warn("io: %s; reading with %s", why.text, io_kind_names[io]);
-    rc = workers_start((uint32_t)conf->workers, scratch_new, scratch_free, &s->workers, reterr);
+    rc = kitchen_workers((uint32_t)conf->workers, &s->workers, reterr);
     if (rc != 0)
         return rc;
     if ((rc = start_feed(s, reterr)) != 0)

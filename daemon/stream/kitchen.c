@@ -2,6 +2,7 @@
 
 #include "base/array.h"
 #include "base/clock.h"
+#include "base/workers.h"
 #include "stream/fit.h"
 #include "stream/lay.h"
 #include "stream/pack.h"
@@ -63,6 +64,21 @@ void kitchen_free(struct kitchen *k)
     free(k->turns);
     pos_scratch_fini(&k->positions);
     free(k);
+}
+
+static void *new_scratch(void)
+{
+    return kitchen_new();
+}
+
+static void free_scratch(void *kitchen)
+{
+    kitchen_free(kitchen);
+}
+
+int kitchen_workers(uint32_t n, struct workers **ret, struct err *reterr)
+{
+    return workers_start(n, new_scratch, free_scratch, ret, reterr);
 }
 
 static int add_unusable(struct kitchen *k, const struct slot *s, enum unusable reason, const char *detail)

@@ -72,16 +72,6 @@ static void write_corpora(void)
     }
 }
 
-static void *scratch_new(void)
-{
-    return kitchen_new();
-}
-
-static void scratch_free(void *k)
-{
-    kitchen_free(k);
-}
-
 static void changed(void *arg, struct step *step)
 {
     (void)arg;
@@ -127,7 +117,7 @@ static struct world *start(const struct history *h, uint32_t n, const char *stat
     if (rc == 0)
         rc = reader_start(IO_PREAD, &w->reader, &io, &e);
     if (rc == 0)
-        rc = workers_start(2, scratch_new, scratch_free, &w->workers, &e);
+        rc = kitchen_workers(2, &w->workers, &e);
     if (rc == 0)
         rc = supply_new(w->workers, w->reader, 16 << 20, changed, NULL, &w->supply);
     struct generation_setup setup[GENERATIONS];

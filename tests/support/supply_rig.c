@@ -92,16 +92,6 @@ static void changed(void *arg, struct step *step)
         r->changed(r->arg, step);
 }
 
-static void *scratch_new(void)
-{
-    return kitchen_new();
-}
-
-static void scratch_free(void *k)
-{
-    kitchen_free(k);
-}
-
 void rig_start(struct rig *r)
 {
     struct err e = {""};
@@ -119,7 +109,7 @@ void rig_start(struct rig *r)
     if (rc == 0)
         rc = reader_start(r->io, &r->reader, &io, &e);
     if (rc == 0)
-        rc = workers_start(r->workers_n, scratch_new, scratch_free, &r->workers, &e);
+        rc = kitchen_workers(r->workers_n, &r->workers, &e);
     if (rc == 0)
         rc = supply_new(r->workers, r->reader, r->memory, changed, r, &r->supply);
     for (uint32_t i = 0; rc == 0 && i < r->n_streams; i++) {
