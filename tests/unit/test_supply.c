@@ -362,25 +362,20 @@ static void wait_for_all_windows(struct rig *r)
         (void)workers_wait(r->workers);
 }
 
-/* Windows made beyond the one that a step ends in, at most, of those from the `from`-th on. */
-static uint64_t most_ahead(struct rig *r, bool in_a_hurry, uint64_t from)
+/* Of a reader of steps 0, 1, 2, ..: windows made, or on their way, beyond the one that a step ends in; false:
+ * there is no such step. */
+static bool ahead_of(struct rig *r, uint64_t number, bool in_a_hurry, uint64_t *ret_window, uint64_t *ret)
 {
     struct supply_stats stats;
-    uint64_t most = 0;
-    for (uint64_t i = 0;; i++) {
-        struct step *step = get(r, i);
-        uint64_t window = step->last_window;
-        enum step_state became = step->state;
-        supply_step_unref(r->supply, step);
-        if (became != STEP_READY)
-            return most;
-        if (!in_a_hurry)
-            wait_for_all_windows(r);
-        supply_get_stats(r->supply, &stats);
-        uint64_t made = stats.windows_made + stats.windows_making;
-        if (window >= from && made > window + 1 && made - window - 1 > most)
-            most = made - window - 1;
-    }
+    struct step *step = get(r, number);
+    bool ready = step->state == STEP_READY;
+    *ret_window = step->last_window;
+    supply_step_unref(r->supply, step);
+    if (!in_a_hurry)
+        wait_for_all_windows(r);
+    supply_get_stats(r->supply, &stats);
+    *ret = stats.windows_made + stats.windows_making - (*ret_window + 1);
+    return ready;
 }
 
 static void a_slow_reader_has_less_made_ahead(void **state)
@@ -391,13 +386,34 @@ static void a_slow_reader_has_less_made_ahead(void **state)
         r->workers_n = 4;
         r->memory = 256 << 20;
         rig_start(r);
-        uint64_t most = most_ahead(r, hurry, 40);
+        uint64_t window = 0, ahead, most = 0;
+        for (uint64_t i = 0; ahead_of(r, i, hurry, &window, &ahead); i++)
+            if (window >= 40 && ahead > most)
+                most = ahead;
         if (hurry)
             assert_in_range(most, 2, 5);
         else
             assert_int_equal(most, 1);
         rig_free(r);
     }
+}
+
+/* What lies before it is made, and hardly more. */
+static void a_step_further_on_has_no_more_made_than_it_needs(void **state)
+{
+    (void)state;
+    struct rig *r = rig_new(folder, "further", 24 * RECORDS, 0);
+    r->workers_n = 4;
+    r->memory = 256 << 20;
+    rig_start(r);
+    uint64_t window, ahead, i = 0;
+    do
+        assert_true(ahead_of(r, i++, false, &window, &ahead));
+    while (window < 30);
+    assert_true(ahead_of(r, i + i / 15, false, &window, &ahead)); /* two windows on or so */
+    assert_true(window > 31);
+    assert_in_range(ahead, 0, 3);
+    rig_free(r);
 }
 
 static int make_folder(void **state)
@@ -431,6 +447,7 @@ int main(void)
         cmocka_unit_test(a_stream_that_failed_keeps_no_memory),
         cmocka_unit_test(one_reader_makes_each_window_once),
         cmocka_unit_test(a_slow_reader_has_less_made_ahead),
+        cmocka_unit_test(a_step_further_on_has_no_more_made_than_it_needs),
     };
     return cmocka_run_group_tests(tests, make_folder, remove_folder);
 }
