@@ -1,6 +1,7 @@
 """The shape of the source tree: who may include whom, which file may use which library, headers that stand alone."""
 
 import re
+import shutil
 import subprocess
 import tempfile
 import unittest
@@ -110,6 +111,17 @@ class Structure(unittest.TestCase):
     def test_files_are_short(self):
         long = [name(path) for path in sources() if path.read_text().count("\n") > 700]
         self.assertEqual(long, [])
+
+
+class Python(unittest.TestCase):
+    def test_names_are_known_and_used(self):
+        """A name that is not known is an error only once its line is run, and benchmarks are not run here."""
+        if shutil.which("pyflakes3") is None:
+            self.skipTest("pyflakes3 is not installed")
+        done = subprocess.run(["pyflakes3", TOP / "client", TOP / "tests", TOP / "tests/bench/run",
+                               TOP / "tests/fault/history"],
+                              capture_output=True, text=True)
+        self.assertEqual(done.stdout + done.stderr, "")
 
 
 class Headers(unittest.TestCase):
