@@ -10,6 +10,7 @@
 #include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -64,6 +65,41 @@ static void check_record(const struct corpus *c, uint64_t i, const char *wanted)
     assert_int_equal(pread(e.fd, got, e.size, (off_t)e.offset), (ssize_t)e.size);
     got[e.size] = '\0';
     assert_string_equal(got, wanted);
+}
+
+/* Older than the last change, so that reading would move it where times are kept relative, too. */
+static void make_access_time_old(const char *path)
+{
+    const struct timespec times[2] = {{.tv_sec = 1000000000}, {.tv_nsec = UTIME_OMIT}};
+    assert_int_equal(utimensat(AT_FDCWD, path, times, 0), 0);
+}
+
+static time_t access_time_after(const char *path, int fd)
+{
+    char byte;
+    struct stat st;
+    assert_int_equal(pread(fd, &byte, 1, 0), 1);
+    assert_int_equal(stat(path, &st), 0);
+    return st.st_atime;
+}
+
+static void test_reading_leaves_access_times(void **state)
+{
+    char path[512];
+    (void)snprintf(path, sizeof path, "%s", folder_write_text(*state, "a.jsonl", TEXT));
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    assert_true(fd >= 0);
+    make_access_time_old(path);
+    bool moves = access_time_after(path, fd) != 1000000000;
+    (void)close(fd);
+    make_access_time_old(path);
+    struct corpus *c = must_open(*state, "a.jsonl");
+    struct corpus_extent e;
+    corpus_get(c, 0, &e);
+    assert_int_equal(access_time_after(path, e.fd), 1000000000);
+    corpus_close(c);
+    if (!moves)
+        skip(); /* this file system keeps none */
 }
 
 static void test_files_are_sorted(void **state)
@@ -410,6 +446,7 @@ static void test_real_corpora(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(test_reading_leaves_access_times, folder_new, folder_free),
         cmocka_unit_test_setup_teardown(test_files_are_sorted, folder_new, folder_free),
         cmocka_unit_test_setup_teardown(test_globs_overlap, folder_new, folder_free),
         cmocka_unit_test_setup_teardown(test_formats_are_found, folder_new, folder_free),
