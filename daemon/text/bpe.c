@@ -181,8 +181,17 @@ static int32_t part_symbol(const struct bpe *b, const struct pieces *p, struct s
     uint32_t point = take_point(&rest);
     if (rest.size == 0)
         return character_place(b, point)->symbol;
-    int32_t id = pieces_find(p, part);
+    int32_t id = pieces_find_part(p, part);
     return id >= 0 && is_joined(p, id) ? id : STRANGER;
+}
+
+static void expect_parts(const struct pieces *p, struct slice whole)
+{
+    for (size_t cut = 1; cut < whole.size; cut++)
+        if (!utf8_is_trail((uint8_t)whole.data[cut])) {
+            pieces_expect_part(p, (struct slice){whole.data, cut});
+            pieces_expect_part(p, (struct slice){whole.data + cut, whole.size - cut});
+        }
 }
 
 /* Every way to join two symbols into a piece. */
@@ -191,12 +200,16 @@ static int list_joins(const struct bpe *b, const struct pieces *p, struct join *
     size_t cap = 0;
     for (int32_t id = 0; id < p->n; id++) {
         struct slice whole = p->texts[id];
+        if (id + 1 < p->n && is_joined(p, id + 1))
+            expect_parts(p, p->texts[id + 1]);
         for (size_t cut = 1; is_joined(p, id) && cut < whole.size; cut++) {
             if (utf8_is_trail((uint8_t)whole.data[cut]))
                 continue;
             int32_t left = part_symbol(b, p, (struct slice){whole.data, cut});
+            if (left == STRANGER)
+                continue;
             int32_t right = part_symbol(b, p, (struct slice){whole.data + cut, whole.size - cut});
-            if (left == STRANGER || right == STRANGER)
+            if (right == STRANGER)
                 continue;
             if (array_grow(joins, &cap, *n + 1) != 0)
                 return -ENOMEM;

@@ -1,6 +1,7 @@
 #include "text/cache.h"
 
 #include "base/array.h"
+#include "text/hash.h"
 #include "text/utf8.h"
 
 #include <assert.h>
@@ -131,22 +132,9 @@ static inline size_t take_ids(const struct slot *s, int32_t *ids)
     return (uint8_t)s->key.high;
 }
 
-static uint64_t hash_of(const uint8_t *text, size_t size)
-{
-    uint64_t hash = size, word = 0;
-    size_t i = 0;
-    for (; size - i > sizeof word; i += sizeof word) {
-        memcpy(&word, text + i, sizeof word);
-        hash = (hash ^ word) * 0x9e3779b97f4a7c15u;
-        hash ^= hash >> 32;
-    }
-    memcpy(&word, text + i, size - i);
-    return (hash ^ word) * 0xc2b2ae3d27d4eb4fu;
-}
-
 static struct long_part *long_place(const struct cache *c, const uint8_t *text, size_t size)
 {
-    return &c->table->longs[hash_of(text, size) >> LONG_SHIFT];
+    return &c->table->longs[text_hash(text, size) >> LONG_SHIFT];
 }
 
 /* Ids of a part that is in no line; l: its place among the long ones. */

@@ -31,6 +31,7 @@ struct fast {
     uint32_t verify; /* one text in so many is compared; 0: none */
     atomic_uint_fast64_t compared, differed;
     atomic_bool doubted;
+    struct pieces *pieces; /* until fast_check */
     struct seat seats[FAST_THREADS];
 };
 
@@ -66,11 +67,11 @@ static bool is_clean(struct slice piece, char without)
     return true;
 }
 
-static const char *check_text(const struct pieces *p, const struct sp *sp, int32_t id)
+static const char *check_text(const struct pieces *p, int32_t id)
 {
-    if (!is_clean(sp_piece(sp, id), ' '))
+    if (!is_clean(p->raw[id], ' '))
         return "a piece of it holds a space, or is not valid UTF-8";
-    if (p->types[id] == SPM_USER_DEFINED && !is_clean(sp_piece(sp, id), '\0'))
+    if (p->types[id] == SPM_USER_DEFINED && !is_clean(p->raw[id], '\0'))
         return "a user-defined symbol of it holds a NUL byte";
     if (!isfinite(p->scores[id]))
         return "a piece of it has no finite score";
@@ -89,14 +90,14 @@ static const char *check_symbol(const struct pieces *p, int32_t id)
     return NULL;
 }
 
-static const char *check_pieces(const struct pieces *p, const struct sp *sp)
+static const char *check_pieces(const struct pieces *p)
 {
     bool has_size[BPE_BYTES_MAX + 1] = {false};
     unsigned n_sizes = 0;
     if (p->n > BPE_PIECES_MAX)
         return "it has too many pieces";
     for (int32_t id = 0; id < p->n; id++) {
-        const char *why = pieces_in_text(p, id) ? check_text(p, sp, id) : check_symbol(p, id);
+        const char *why = pieces_in_text(p, id) ? check_text(p, id) : check_symbol(p, id);
         if (why != NULL)
             return why;
         if (p->types[id] != SPM_USER_DEFINED)
@@ -230,7 +231,7 @@ void fast_count(const struct fast *f, struct fast_counts *ret)
 
 /* ---- compared at load time ---- */
 
-#define CHECK_TEXTS 64
+#define CHECK_TEXTS 16
 #define CHECK_PIECES 24 /* in one of them */
 
 /* Pieces after one another, and what comes between words. */
@@ -279,59 +280,99 @@ static int check_ids(struct fast *f, const struct pieces *p, const struct sp *sp
     return rc;
 }
 
-/* The tables, compared; *ret_why is NULL if they are good. */
-static int make(struct fast *f, const struct pieces *p, const struct spm_spec *spec, const struct sp *sp,
-                const char **ret_why, struct err *reterr)
+/* Does the library read the same pieces from the file? */
+static bool check_reading(const struct fast *f, const struct sp *sp)
 {
-    int32_t bytes[256];
-    *ret_why = normal_init(&f->normal, spec) ? check_pieces(p, sp) : "its normaliser has odd rules";
+    const struct pieces *p = f->pieces;
+    bool same = sp_n_pieces(sp) == p->n && (f->merged < 0 || sp_unk(sp) == f->merged);
+    for (int32_t id = 0; same && id < p->n; id++) {
+        const float score = sp_score(sp, id);
+        same = slice_same(sp_piece(sp, id), p->raw[id]) && memcmp(&score, &p->scores[id], sizeof score) == 0;
+    }
+    return same;
+}
+
+int fast_check(struct fast *f, const struct sp *sp, const char **ret_why, struct err *reterr)
+{
+    int rc = 0;
+    *ret_why = check_reading(f, sp) ? NULL : "libsentencepiece reads other pieces from its file";
     if (*ret_why == NULL)
-        *ret_why = check_defined(p, &f->normal);
-    if (*ret_why != NULL)
-        return 0;
-    for (unsigned i = 0; f->merged < 0 && i < 256; i++) {
-        char name[8];
-        (void)snprintf(name, sizeof name, "<0x%02X>", i);
-        bytes[i] = sp_id(sp, slice_of(name));
-    }
-    int rc = cut_new(p, &f->cut);
-    if (rc == 0)
-        rc = bpe_new(p, f->merged < 0 ? bytes : NULL, f->merged, &f->bpe);
-    if (rc == 1) {
-        *ret_why = "an unused piece of it comes about in two ways";
-        return 0;
-    }
-    if (rc == 0)
-        rc = check_ids(f, p, sp, reterr);
+        rc = check_ids(f, f->pieces, sp, reterr);
     if (rc == 1)
         *ret_why = "our own code gave other ids than libsentencepiece on a text to try it";
+    pieces_free(f->pieces);
+    f->pieces = NULL;
     return rc == 1 ? 0 : rc;
 }
 
-int fast_new(const struct sp *sp, const struct spm_file *file, struct fast **ret, const char **ret_why,
-             struct err *reterr)
+/* ---- tables ---- */
+
+/* The id of the unknown; -1: there is none. */
+static int32_t find_unknown(const struct pieces *p)
 {
-    struct pieces *p = NULL;
+    for (int32_t id = 0; id < p->n; id++)
+        if (p->types[id] == SPM_UNKNOWN)
+            return id;
+    return -1;
+}
+
+/* The ids of byte pieces; false: some are missing. */
+static bool find_bytes(const struct pieces *p, int32_t *bytes)
+{
+    unsigned n = 0;
+    for (int32_t id = 0; id < p->n; id++) {
+        char name[8] = "";
+        unsigned byte;
+        if (p->types[id] != SPM_BYTE || p->raw[id].size >= sizeof name)
+            continue;
+        memcpy(name, p->raw[id].data, p->raw[id].size);
+        if (sscanf(name, "<0x%2X>", &byte) == 1) {
+            bytes[byte] = id;
+            n++;
+        }
+    }
+    return n == 256; /* of each one: the library takes no piece twice */
+}
+
+/* *ret_why is NULL if they are good. */
+static int make_tables(struct fast *f, const struct spm_spec *spec, const char **ret_why)
+{
+    const struct pieces *p = f->pieces;
+    const bool fallback = spec->byte_fallback != 0;
+    int32_t bytes[256];
+    *ret_why = normal_init(&f->normal, spec) ? check_pieces(p) : "its normaliser has odd rules";
+    if (*ret_why == NULL)
+        *ret_why = check_defined(p, &f->normal);
+    if (*ret_why == NULL && (fallback ? !find_bytes(p, bytes) : find_unknown(p) < 0))
+        *ret_why = "it has no piece for what it does not know";
+    if (*ret_why != NULL)
+        return 0;
+    f->merged = fallback ? -1 : find_unknown(p);
+    int rc = cut_new(p, &f->cut);
+    if (rc == 0)
+        rc = bpe_new(p, fallback ? bytes : NULL, f->merged, &f->bpe);
+    if (rc == 1)
+        *ret_why = "an unused piece of it comes about in two ways";
+    return rc == 1 ? 0 : rc;
+}
+
+int fast_new(const struct spm_file *file, struct fast **ret, const char **ret_why, struct err *reterr)
+{
     *ret = NULL;
     *ret_why = check_spec(&file->spec);
     if (*ret_why != NULL)
         return 0;
     struct fast *f = aligned_alloc(alignof(struct fast), sizeof *f);
-    int rc = f == NULL ? -ENOMEM : pieces_new(sp, file, &p);
-    if (rc != 0)
-        goto out_free;
-    memset(f, 0, sizeof *f);
-    f->merged = file->spec.byte_fallback != 0 ? -1 : sp_unk(sp);
-    rc = make(f, p, &file->spec, sp, ret_why, reterr);
+    if (f != NULL)
+        memset(f, 0, sizeof *f);
+    int rc = f == NULL ? -ENOMEM : pieces_new(file, &f->pieces);
+    if (rc == 0)
+        rc = make_tables(f, &file->spec, ret_why);
     if (rc == 0 && *ret_why == NULL)
         *ret = f;
     else
         fast_free(f);
-    f = NULL;
-out_free:
-    free(f);
-    pieces_free(p);
-    return rc == -ENOMEM ? err_sys(reterr, rc, "tables") : rc;
+    return rc == 0 ? 0 : err_sys(reterr, rc, "tables");
 }
 
 void fast_free(struct fast *f)
@@ -340,6 +381,7 @@ void fast_free(struct fast *f)
         return;
     for (unsigned i = 0; i < FAST_THREADS; i++)
         cache_free(atomic_load(&f->seats[i].cache));
+    pieces_free(f->pieces);
     cut_free(f->cut);
     bpe_free(f->bpe);
     free(f);

@@ -22,10 +22,14 @@
 struct fast;
 
 /* fast_new - *ret is NULL if this model is the library's job, with *ret_why in words: a rule of the model
- * that cut.h and bpe.h do not know, or a difference found by comparing on some text. Errors: -ENOMEM; what
- * the library says. */
-int fast_new(const struct sp *sp, const struct spm_file *file, struct fast **ret, const char **ret_why,
-             struct err *reterr);
+ * that cut.h and bpe.h do not know.
+ * file:    stays where it is until fast_check.
+ * Errors:  -ENOMEM. */
+int fast_new(const struct spm_file *file, struct fast **ret, const char **ret_why, struct err *reterr);
+/* fast_check - against the library's reading of the same model, once, before any other call: *ret_why is NULL
+ * if they agree on its pieces, and on the ids of some text; else it is the library's job, and in words why.
+ * Errors: -ENOMEM; what the library says. */
+int fast_check(struct fast *, const struct sp *sp, const char **ret_why, struct err *reterr);
 void fast_free(struct fast *); /* NULL is fine; no thread is at it */
 
 /* fast_verify - one text in so many is to be compared with the library (0: none); before the first one. */

@@ -35,7 +35,7 @@ struct inspection {
 
 static int read_model(struct inspection *i, const char *path, struct err *reterr)
 {
-    struct spm_file spm;
+    struct spm_file spm = {.n = 0};
     char *data;
     size_t size;
     int rc = tokenizer_load(path, NULL, 0, &i->tokenizer, reterr);
@@ -50,7 +50,7 @@ static int read_model(struct inspection *i, const char *path, struct err *reterr
     i->model_type = spm.spec.model_type;
     for (uint32_t k = 0; k < spm.n; k++)
         i->n_of_type[spm.types[k] <= SPM_BYTE ? spm.types[k] : 0]++;
-    free(spm.types);
+    spm_file_fini(&spm);
     tokenizer_facts(i->tokenizer, &i->facts);
     return 0;
 }

@@ -1,11 +1,16 @@
 #include "text/spm_file.h"
 
-#include "base/array.h"
 #include "base/err.h"
 
+#include <endian.h>
+#include <errno.h>
 #include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
 
 enum wire { VARINT, FIXED64, BYTES, FIXED32 = 5 };
+enum { TEXT = 1, SCORE, TYPE };                            /* of a piece */
+enum { PIECE = 1, TRAINER_SPEC = 2, NORMALIZER_SPEC = 3 }; /* of a model */
 
 struct field {
     uint32_t number;
@@ -61,19 +66,42 @@ static bool take_field(struct slice *in, struct field *ret)
     return true;
 }
 
-static bool piece_type(struct slice piece, uint8_t *ret, bool *odd)
+static float as_float(const char *little_endian)
 {
+    uint32_t bits;
+    float value;
+    memcpy(&bits, little_endian, sizeof bits);
+    bits = le32toh(bits);
+    memcpy(&value, &bits, sizeof value);
+    return value;
+}
+
+/* One piece more; false where its bytes are no message. What is there twice, or of another type than it
+ * should be, makes the file odd. */
+static bool add_piece(struct slice piece, struct spm_file *file)
+{
+    static const enum wire wires[] = {[TEXT] = BYTES, [SCORE] = FIXED32, [TYPE] = VARINT};
+    const uint32_t id = file->n++;
+    uint32_t seen = 0;
     struct field f;
-    *ret = SPM_NORMAL;
+    file->types[id] = SPM_NORMAL;
+    file->texts[id] = slice_of("");
+    file->scores[id] = 0;
     while (piece.size > 0) {
         if (!take_field(&piece, &f))
             return false;
-        if (f.number != 3)
+        if (f.number > TYPE)
             continue;
-        if (f.value >= SPM_NORMAL && f.value <= SPM_BYTE)
-            *ret = (uint8_t)f.value;
+        file->spec.odd |= f.wire != wires[f.number] || (seen >> f.number & 1) != 0;
+        seen |= 1u << f.number;
+        if (f.number == TEXT)
+            file->texts[id] = f.inside;
+        else if (f.number == SCORE && f.wire == FIXED32)
+            file->scores[id] = as_float(f.inside.data);
+        else if (f.number == TYPE && f.value >= SPM_NORMAL && f.value <= SPM_BYTE)
+            file->types[id] = (uint8_t)f.value;
         else
-            *odd = true;
+            file->spec.odd = true;
     }
     return true;
 }
@@ -124,44 +152,57 @@ static void read_normalizer(struct slice spec, struct spm_spec *ret)
     read_spec(spec, wanted, sizeof wanted / sizeof *wanted, &ret->odd);
 }
 
+static int count_pieces(struct slice file, size_t *ret)
+{
+    *ret = 0;
+    for (struct field f; file.size > 0; *ret += f.number == PIECE)
+        if (!take_field(&file, &f))
+            return ERR_FORMAT;
+    return *ret == 0 || *ret > INT32_MAX ? ERR_FORMAT : 0;
+}
+
 int spm_file_read(struct slice file, struct spm_file *ret)
 {
-    enum { PIECE = 1, TRAINER_SPEC = 2, NORMALIZER_SPEC = 3 };
-    struct spm_spec spec = {.model_type = SPM_UNIGRAM,
-                            .add_dummy_prefix = true,
-                            .remove_extra_whitespaces = true,
-                            .escape_whitespaces = true};
-    uint8_t *types = NULL;
-    size_t n = 0, cap = 0;
+    struct spm_file made = {.spec = {.model_type = SPM_UNIGRAM,
+                                     .add_dummy_prefix = true,
+                                     .remove_extra_whitespaces = true,
+                                     .escape_whitespaces = true}};
     unsigned n_trainers = 0, n_normalizers = 0;
-    int rc = 0;
-    while (file.size > 0) {
-        struct field f;
-        if (!take_field(&file, &f))
-            goto out_format;
-        spec.odd |= f.number <= NORMALIZER_SPEC && f.wire != BYTES;
+    size_t n;
+    int rc = count_pieces(file, &n);
+    if (rc != 0)
+        return rc;
+    made.types = malloc(n * sizeof *made.types);
+    made.texts = malloc(n * sizeof *made.texts);
+    made.scores = malloc(n * sizeof *made.scores);
+    if (made.types == NULL || made.texts == NULL || made.scores == NULL)
+        rc = -ENOMEM;
+    for (struct field f; rc == 0 && file.size > 0;) {
+        CHECK(take_field(&file, &f)); /* as when they were counted */
+        made.spec.odd |= f.number <= NORMALIZER_SPEC && f.wire != BYTES;
         if (f.number == TRAINER_SPEC) {
             n_trainers++;
-            read_trainer(f.inside, &spec);
+            read_trainer(f.inside, &made.spec);
         } else if (f.number == NORMALIZER_SPEC) {
             n_normalizers++;
-            read_normalizer(f.inside, &spec);
-        } else if (f.number == PIECE) {
-            rc = array_grow(&types, &cap, n + 1);
-            if (rc != 0)
-                goto out_free;
-            if (!piece_type(f.inside, &types[n++], &spec.odd))
-                goto out_format;
+            read_normalizer(f.inside, &made.spec);
+        } else if (f.number == PIECE && !add_piece(f.inside, &made)) {
+            rc = ERR_FORMAT;
         }
     }
-    if (n == 0 || n > INT32_MAX || n_trainers == 0 || n_normalizers == 0)
-        goto out_format;
-    spec.odd |= n_trainers > 1 || n_normalizers > 1;
-    *ret = (struct spm_file){.types = types, .n = (uint32_t)n, .spec = spec};
-    return 0;
-out_format:
-    rc = ERR_FORMAT;
-out_free:
-    free(types);
+    if (rc == 0 && (n_trainers == 0 || n_normalizers == 0))
+        rc = ERR_FORMAT;
+    made.spec.odd |= n_trainers > 1 || n_normalizers > 1;
+    if (rc == 0)
+        *ret = made;
+    else
+        spm_file_fini(&made);
     return rc;
+}
+
+void spm_file_fini(struct spm_file *f)
+{
+    free(f->types);
+    free(f->texts);
+    free(f->scores);
 }

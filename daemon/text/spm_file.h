@@ -1,8 +1,9 @@
-/* spm_file - what libsentencepiece does not tell about a model file: the type of each piece, by what rules it
- * cuts text, and whether the file is whole. A file cut between two of its parts still loads there, as another
- * model.
+/* spm_file - a model file as it is: its pieces, and what libsentencepiece does not tell, the type of each, by
+ * what rules it cuts text, and whether the file is whole. A file cut between two of its parts still loads
+ * there, as another model.
  *
- * Owner:   the caller frees types.   Threads: pure, any.
+ * Owner:   the caller, with spm_file_fini; texts and charsmap are borrowed from the file's bytes.
+ * Threads: pure, any.
  * Source:  sentencepiece 0.1.97, src/sentencepiece_model.proto: a protobuf message of pieces (field 1; in it
  *          piece is 1, score 2, type 3), then trainer_spec (field 2), normalizer_spec (field 3) and others.
  */
@@ -29,13 +30,16 @@ struct spm_spec {
 };
 
 struct spm_file {
+    uint32_t n;     /* pieces; ids are 0..n - 1 */
     uint8_t *types; /* enum spm_type, by id */
-    uint32_t n;
+    struct slice *texts;
+    float *scores;
     struct spm_spec spec;
 };
 
 /* spm_file_read
  * Errors: ERR_FORMAT: not such a message, or cut short (pieces or a spec are missing); -ENOMEM. */
 int spm_file_read(struct slice file, struct spm_file *ret);
+void spm_file_fini(struct spm_file *); /* a zeroed one is fine */
 
 #endif

@@ -6,6 +6,7 @@
 #include "text/tokenizer_sp.h"
 
 #include <errno.h>
+#include <pthread.h>
 #include <sodium.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -30,9 +31,70 @@ struct tokenizer {
     char sha256[2 * crypto_hash_sha256_BYTES + 1];
 };
 
-static int load_model(struct tokenizer *t, struct slice file, struct err *reterr)
+/* What needs nothing of our own tables is done on a thread of its own: it takes about as long as they do. */
+struct loading {
+    struct tokenizer *tokenizer; /* sp and sha256 */
+    struct slice file;
+    pthread_t thread;
+    bool is_thread;
+    int rc;
+    struct err err;
+};
+
+static void *load_library(void *arg)
 {
-    struct spm_file spm;
+    struct loading *l = arg;
+    unsigned char sum[crypto_hash_sha256_BYTES];
+    l->rc = sp_load(l->file, &l->tokenizer->sp, &l->err);
+    crypto_hash_sha256(sum, (const unsigned char *)l->file.data, l->file.size);
+    sodium_bin2hex(l->tokenizer->sha256, sizeof l->tokenizer->sha256, sum, sizeof sum);
+    return NULL;
+}
+
+static void begin_loading(struct loading *l, struct tokenizer *t, struct slice file)
+{
+    *l = (struct loading){.tokenizer = t, .file = file};
+    l->is_thread = pthread_create(&l->thread, NULL, load_library, l) == 0;
+}
+
+static int end_loading(struct loading *l, struct err *reterr)
+{
+    if (l->is_thread)
+        (void)pthread_join(l->thread, NULL);
+    else
+        (void)load_library(l);
+    return l->rc == 0 ? 0 : err_set(reterr, l->rc, "%s", l->err.text);
+}
+
+/* spm: of the same file; what is borrowed from it is not kept. */
+static int load_model(struct tokenizer *t, struct slice file, const struct spm_file *spm, struct err *reterr)
+{
+    struct loading library;
+    struct err err;
+    begin_loading(&library, t, file);
+    int fast_rc = fast_new(spm, &t->fast, &t->why_not, &err);
+    int rc = end_loading(&library, reterr);
+    if (rc != 0)
+        return err_wrap(reterr, rc, "%s: cannot be used as a SentencePiece model", t->path);
+    if (sp_n_pieces(t->sp) != (int32_t)spm->n)
+        return err_set(reterr, ERR_MODEL,
+                       "%s: libsentencepiece finds %d pieces in it, we %u; get the file again", t->path,
+                       sp_n_pieces(t->sp), spm->n);
+    t->n_pieces = t->vocab_size = (int32_t)spm->n;
+    if (fast_rc != 0)
+        return err_set(reterr, fast_rc, "%s: %s", t->path, err.text);
+    if (t->fast != NULL && (rc = fast_check(t->fast, t->sp, &t->why_not, reterr)) != 0)
+        return err_wrap(reterr, rc, "%s", t->path);
+    if (t->why_not != NULL) {
+        fast_free(t->fast);
+        t->fast = NULL;
+    }
+    return 0;
+}
+
+static int read_model(struct tokenizer *t, struct slice file, struct err *reterr)
+{
+    struct spm_file spm = {.n = 0};
     int rc = spm_file_read(file, &spm);
     if (rc == ERR_FORMAT)
         return err_set(
@@ -42,23 +104,11 @@ static int load_model(struct tokenizer *t, struct slice file, struct err *reterr
             t->path, file.size);
     if (rc != 0)
         return err_sys(reterr, rc, "%s", t->path);
+    rc = load_model(t, file, &spm, reterr);
     t->types = spm.types;
-    rc = sp_load(file, &t->sp, reterr);
-    if (rc != 0)
-        return err_wrap(reterr, rc, "%s: cannot be used as a SentencePiece model", t->path);
-    if (sp_n_pieces(t->sp) != (int32_t)spm.n)
-        return err_set(reterr, ERR_MODEL,
-                       "%s: libsentencepiece finds %d pieces in it, we %u; get the file again", t->path,
-                       sp_n_pieces(t->sp), spm.n);
-    t->n_pieces = t->vocab_size = (int32_t)spm.n;
-    rc = fast_new(t->sp, &spm, &t->fast, &t->why_not, reterr);
-    if (rc != 0)
-        return err_wrap(reterr, rc, "%s", t->path);
-
-    unsigned char sum[crypto_hash_sha256_BYTES];
-    crypto_hash_sha256(sum, (const unsigned char *)file.data, file.size);
-    sodium_bin2hex(t->sha256, sizeof t->sha256, sum, sizeof sum);
-    return 0;
+    spm.types = NULL;
+    spm_file_fini(&spm);
+    return rc;
 }
 
 static int check_special(const struct tokenizer *t, const struct conf_special *s, struct err *reterr)
@@ -125,7 +175,7 @@ int tokenizer_load(const char *path, const struct conf_special *special, uint32_
         rc = err_sys(reterr, -ENOMEM, "%s", path);
         goto out_free;
     }
-    rc = load_model(t, (struct slice){data, size}, reterr);
+    rc = read_model(t, (struct slice){data, size}, reterr);
     for (uint32_t i = 0; rc == 0 && i < n; i++)
         rc = add_special(t, &special[i], reterr);
     if (rc != 0) {

@@ -3,7 +3,6 @@
 #include "base/rng.h"
 #include "text/cut.h"
 #include "text/cut_ascii.h"
-#include "text/tokenizer_sp.h"
 #include "text/utf8.h"
 
 #include <setjmp.h>
@@ -19,21 +18,18 @@ enum { TEXT_MAX = 4096 };
 
 static struct pieces *pieces;
 static struct cut *cut;
-static struct sp *sp;
+static char *data;
 static struct spm_file file;
 static uint8_t text[TEXT_MAX + CUT_SLACK];
 static uint16_t starts[TEXT_MAX + CUT_SLACK], portable[TEXT_MAX + CUT_SLACK];
 
 static int setup(void **state)
 {
-    char *data;
     size_t size;
     (void)state;
     assert_int_equal(file_read(TEST_DIR "/data/mistral-v3.model", 1 << 28, &data, &size, NULL), 0);
-    assert_int_equal(sp_load((struct slice){data, size}, &sp, NULL), 0);
     assert_int_equal(spm_file_read((struct slice){data, size}, &file), 0);
-    free(data);
-    assert_int_equal(pieces_new(sp, &file, &pieces), 0);
+    assert_int_equal(pieces_new(&file, &pieces), 0);
     assert_int_equal(cut_new(pieces, &cut), 0);
     return 0;
 }
@@ -43,8 +39,8 @@ static int teardown(void **state)
     (void)state;
     cut_free(cut);
     pieces_free(pieces);
-    sp_free(sp);
-    free(file.types);
+    spm_file_fini(&file);
+    free(data);
     return 0;
 }
 

@@ -446,7 +446,9 @@ static void test_compared_while_it_works(void **state)
     assert_int_equal(file_read(SAMPLE, 1 << 28, &data, &size, NULL), 0);
     assert_int_equal(sp_load((struct slice){data, size}, &sp, NULL), 0);
     assert_int_equal(spm_file_read((struct slice){data, size}, &file), 0);
-    assert_int_equal(fast_new(sp, &file, &f, &why, NULL), 0);
+    assert_int_equal(fast_new(&file, &f, &why, NULL), 0);
+    assert_null(why);
+    assert_int_equal(fast_check(f, sp, &why, NULL), 0);
     assert_null(why);
     fast_count(f, &before);
     for (unsigned k = 0; k < sizeof one_in / sizeof *one_in; k++) {
@@ -476,7 +478,7 @@ static void test_compared_while_it_works(void **state)
     assert_int_equal(counts.differed, 1);
     fast_free(f);
     sp_free(sp);
-    free(file.types);
+    spm_file_fini(&file);
     free(data);
     free(ids);
 }
