@@ -148,30 +148,55 @@ static void bijection_init(struct bijection *b, uint64_t seed, uint32_t corpus, 
         b->bits++;
 }
 
-/* A balanced Feistel network is a bijection on 2k bits whatever its round function. Values outside 0..n-1 are
- * sent through again until one lands inside (cycle walking): at most four times as many values exist, so that
- * is soon. Source: Black & Rogaway, "Ciphers with arbitrary finite domains", CT-RSA 2002; mix(): Wellons'
- * lowbias32. */
-static uint64_t bijection_get(const struct bijection *b, uint64_t i)
+/* A balanced Feistel network is a bijection on 2k bits whatever its round function.
+ * Source: Black & Rogaway, "Ciphers with arbitrary finite domains", CT-RSA 2002; mix(): Wellons' lowbias32.
+ */
+static void permute(const struct bijection *b, uint32_t *values, uint32_t n)
 {
-    const uint64_t mask = (1ull << b->bits) - 1;
-    do {
-        uint64_t left = i >> b->bits, right = i & mask;
+    const uint32_t mask = (uint32_t)((1ull << b->bits) - 1);
+    for (uint32_t k = 0; k < n; k++) { /* several at once, in a CPU's vectors */
+        uint32_t left = values[k] >> b->bits, right = values[k] & mask;
         for (int round = 0; round < 8; round++) {
-            uint64_t next = (left ^ mix((uint32_t)right + b->keys[round])) & mask;
+            uint32_t next = (left ^ mix(right + b->keys[round])) & mask;
             left = right;
             right = next;
         }
-        i = left << b->bits | right;
-    } while (i >= b->n);
-    return i;
+        values[k] = left << b->bits | right;
+    }
+}
+
+/* The records at positions records[0..n), in their places. Values outside 0..b->n - 1 are sent through again
+ * until they land inside (cycle walking): at most four times as many values exist, so that is soon. */
+static void bijection_get(const struct bijection *b, uint32_t *records, uint32_t n)
+{
+    uint32_t values[ORDER_BLOCK];
+    uint16_t of[ORDER_BLOCK];
+    for (uint32_t k = 0; k < n; k++) {
+        values[k] = records[k];
+        of[k] = (uint16_t)k;
+    }
+    while (n > 0) {
+        uint32_t outside = 0;
+        permute(b, values, n);
+        for (uint32_t k = 0; k < n; k++) {
+            if (values[k] < b->n) {
+                records[of[k]] = values[k];
+                continue;
+            }
+            values[outside] = values[k];
+            of[outside++] = of[k];
+        }
+        n = outside;
+    }
 }
 
 uint64_t order_permute(uint64_t seed, uint32_t corpus, uint32_t pass, uint64_t n, uint64_t i)
 {
     struct bijection b;
+    uint32_t record = (uint32_t)i;
     bijection_init(&b, seed, corpus, pass, n);
-    return bijection_get(&b, i);
+    bijection_get(&b, &record, 1);
+    return record;
 }
 
 /* Of an epoch's first i slots, how many are corpus c's, for each c in turn: *left starts as i. Each corpus
@@ -232,29 +257,48 @@ static void deal_block(const struct order *o, const struct place *p, uint64_t bl
     }
 }
 
+/* Slots of a block that are of one pass over a corpus: their records are found together. */
+struct draw {
+    uint32_t corpus, pass, n;
+    struct bijection of;
+    uint32_t record[ORDER_BLOCK];
+    uint16_t slot[ORDER_BLOCK];
+};
+
 /* A pass is drawn once for a block where few corpora are mixed. */
-#define PASSES 16
+#define DRAWS 8
+
+static void end_draw(struct draw *d, struct order_block *b)
+{
+    bijection_get(&d->of, d->record, d->n);
+    for (uint32_t i = 0; i < d->n; i++)
+        b->record[d->slot[i]] = d->record[i];
+    d->n = 0;
+}
 
 static void find_records(const struct order *o, struct order_block *b, uint64_t *turn)
 {
-    struct {
-        bool is;
-        uint32_t corpus, pass;
-        struct bijection of;
-    } drawn[PASSES] = {{false}};
+    struct draw draws[DRAWS];
+    for (uint32_t i = 0; i < DRAWS; i++)
+        draws[i].n = 0;
     for (uint32_t k = 0; k < b->n; k++) {
-        uint32_t c = b->corpus[k], i = c % PASSES;
+        uint32_t c = b->corpus[k];
+        struct draw *d = &draws[c % DRAWS];
         const struct order_corpus *is = &o->corpora[c].is;
         struct order_place at = walk(o, c, turn[c]++);
-        if (!drawn[i].is || drawn[i].corpus != c || drawn[i].pass != at.pass) {
-            bijection_init(&drawn[i].of, at.pass_seed, is->hash, at.pass, is->records);
-            drawn[i].is = true;
-            drawn[i].corpus = c;
-            drawn[i].pass = at.pass;
+        if (d->n > 0 && (d->corpus != c || d->pass != at.pass))
+            end_draw(d, b);
+        if (d->n == 0) {
+            d->corpus = c;
+            d->pass = at.pass;
+            bijection_init(&d->of, at.pass_seed, is->hash, at.pass, is->records);
         }
         b->pass[k] = at.pass;
-        b->record[k] = bijection_get(&drawn[i].of, at.at);
+        d->record[d->n] = (uint32_t)at.at;
+        d->slot[d->n++] = (uint16_t)k;
     }
+    for (uint32_t i = 0; i < DRAWS; i++)
+        end_draw(&draws[i], b);
 }
 
 static const struct order_block *seek(const struct order *o, struct order_cursor *cur, uint64_t slot)
