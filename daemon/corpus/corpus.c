@@ -310,6 +310,12 @@ void corpus_get(const struct corpus *c, uint64_t i, struct corpus_extent *ret)
     ret->plain = c->catalog.files[ret->file].container == CONTAINER_TEXT;
 }
 
+void corpus_expect(const struct corpus *c, uint64_t i)
+{
+    CHECK(i < c->index.n_records);
+    index_expect(&c->index, i);
+}
+
 static int check_file(struct corpus *c, uint32_t file, uint64_t since_ns, struct err *reterr)
 {
     int rc = catalog_check(&c->catalog, file, since_ns, reterr);

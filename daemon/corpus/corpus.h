@@ -101,6 +101,8 @@ uint64_t corpus_fingerprint(const struct corpus *c);
 
 /* corpus_get - where record i is; i < corpus_records. Touches the mapped index only. */
 void corpus_get(const struct corpus *c, uint64_t i, struct corpus_extent *ret);
+/* corpus_expect - where it is will be asked soon: memory answers meanwhile. */
+void corpus_expect(const struct corpus *c, uint64_t i);
 
 /* corpus_check_record - is the file that holds record i still what was indexed?
  * since_ns: clock_ns() after the bytes in question were read: whoever looked at the file later than that has

@@ -55,5 +55,10 @@ int index_catalog(const struct index *x, struct catalog *ret);
  * alone: where the record is need not be fetched. */
 uint32_t index_file(const struct index *x, uint64_t i);
 uint32_t index_get(const struct index *x, uint64_t i, uint64_t *ret_offset, uint64_t *ret_size);
+/* index_expect - record i will be asked for soon: memory answers meanwhile. */
+static inline void index_expect(const struct index *x, uint64_t i)
+{
+    __builtin_prefetch(&x->offsets[i]);
+}
 
 #endif

@@ -14,6 +14,8 @@
 #define BYTES_PER_TOKEN 4  /* of text, or so */
 #define BYTES_PER_SLOT 512 /* what goes with each */
 
+#define AHEAD 16 /* slots */
+
 static uint64_t bytes_wanted(const struct recipe *r)
 {
     if (!r->conf->packing)
@@ -34,6 +36,15 @@ static bool same_record(const struct slot *a, const struct slot *b)
     return a->corpus == b->corpus && a->pass == b->pass && a->record == b->record;
 }
 
+/* Records are met in no order: those of the slots at hand and of the next ones are asked of memory together.
+ */
+static void expect(const struct recipe *r, const struct order *o, struct order_cursor *cur, uint64_t slot)
+{
+    struct slot s;
+    order_get(o, cur, slot, &s);
+    corpus_expect(r->corpora[s.corpus], s.record);
+}
+
 uint32_t window_plan(const struct recipe *r, const struct order *o, struct order_cursor *cur,
                      uint64_t first_slot, uint64_t *ret_bytes)
 {
@@ -42,6 +53,8 @@ uint32_t window_plan(const struct recipe *r, const struct order *o, struct order
     uint32_t n = 0;
     for (; n < room && n < WINDOW_SLOTS_MAX && (n < WINDOW_SLOTS || bytes < wanted); n++, last = s) {
         struct corpus_extent e;
+        if (n + AHEAD < room)
+            expect(r, o, cur, first_slot + n + AHEAD);
         order_get(o, cur, first_slot + n, &s);
         if (same_record(&s, &last))
             continue;
