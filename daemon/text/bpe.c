@@ -14,10 +14,7 @@
  * numbers that follow. A stranger is in no piece and joins with nothing. */
 #define STRANGER (-1)
 
-/* A join in one word: three symbols of 21 bits each. */
-#define SYMBOL_BITS 21
-#define SYMBOL_MASK ((1u << SYMBOL_BITS) - 1)
-#define NO_JOIN UINT64_MAX /* an empty place */
+#define NO_PAIR UINT64_MAX /* an empty place */
 #define NO_RANK UINT32_MAX
 
 #define ASCII 128
@@ -25,11 +22,24 @@
 /* Bits of the filter for each join: one in eight other pairs is taken for one. */
 #define FILTER_BITS 8
 
-static_assert(BPE_PIECES_MAX + UTF8_POINTS <= SYMBOL_MASK, "symbols fit");
+static_assert(BPE_PIECES_MAX + UTF8_POINTS <= INT32_MAX, "symbols fit");
 
 struct join {
     int32_t left, right, piece;
     uint32_t left_size; /* bytes */
+};
+
+/* What two symbols join into. */
+struct joined {
+    int32_t piece; /* STRANGER: nothing */
+    uint32_t rank; /* of the piece: 0 has the highest score; equal ones share a rank. NO_RANK: nothing */
+};
+
+static const struct joined nothing = {STRANGER, NO_RANK};
+
+struct place {
+    uint64_t pair; /* left << 32 | right */
+    struct joined joined;
 };
 
 /* An unused piece is joined like any other, and comes apart again in the end. */
@@ -50,31 +60,30 @@ struct defined {
 };
 
 struct bpe {
-    uint64_t *joins;      /* a hash table of joins_mask + 1 places: (left << 21 | right) << 21 | piece */
-    struct filter filter; /* of their hashes: most pairs are none, which need not wait for memory */
-    uint32_t *ranks;      /* of pieces, by id: 0 has the highest score; equal ones share a rank */
+    struct place *joins;          /* a hash table of joins_mask + 1 places */
+    struct filter filter;         /* of their hashes: most pairs are none, which need not wait for memory */
     struct character *characters; /* another */
     struct defined *defined;      /* user-defined symbols, the longest first */
     size_t n_defined, defined_cap;
     uint32_t joins_mask, characters_mask;
     int32_t n_pieces, n_symbols;
-    int32_t ascii[ASCII];              /* symbols of characters */
-    int32_t ascii_joins[ASCII][ASCII]; /* the piece that two of them join into; STRANGER: none */
-    struct part *unused;               /* how those pieces come apart, by id; NULL: there are none */
+    int32_t ascii[ASCII]; /* symbols of characters, */
+    struct joined ascii_joins[ASCII][ASCII];
+    struct part *unused; /* how those pieces come apart, by id; NULL: there are none */
     bool has_bytes;
     int32_t bytes[256];      /* ids of byte pieces, if it has them */
     int32_t unk;             /* else this */
     bool defined_first[256]; /* a user-defined symbol begins with this byte */
 };
 
-static uint64_t join_key(int32_t left, int32_t right)
+static uint64_t pair_of(int32_t left, int32_t right)
 {
-    return (uint64_t)left << SYMBOL_BITS | (uint64_t)right;
+    return (uint64_t)left << 32 | (uint32_t)right;
 }
 
-static uint64_t join_hash(uint64_t key)
+static uint64_t pair_hash(uint64_t pair)
 {
-    return key * 0x9e3779b97f4a7c15u;
+    return pair * 0x9e3779b97f4a7c15u;
 }
 
 static uint32_t join_place(const struct bpe *b, uint64_t hash)
@@ -82,20 +91,19 @@ static uint32_t join_place(const struct bpe *b, uint64_t hash)
     return (uint32_t)(hash >> 32) & b->joins_mask;
 }
 
-/* The piece that two symbols join into; STRANGER: none. */
-static int32_t find_join(const struct bpe *b, int32_t left, int32_t right)
+static struct joined find_join(const struct bpe *b, int32_t left, int32_t right)
 {
     if (left == STRANGER || right == STRANGER)
-        return STRANGER;
-    uint64_t key = join_key(left, right), hash = join_hash(key);
+        return nothing;
+    uint64_t pair = pair_of(left, right), hash = pair_hash(pair);
     if (!filter_may_have(&b->filter, hash))
-        return STRANGER;
+        return nothing;
     for (uint32_t i = join_place(b, hash);; i = (i + 1) & b->joins_mask) {
-        uint64_t j = b->joins[i];
-        if (j >> SYMBOL_BITS == key)
-            return (int32_t)(j & SYMBOL_MASK);
-        if (j == NO_JOIN)
-            return STRANGER;
+        const struct place *p = &b->joins[i];
+        if (p->pair == pair)
+            return p->joined;
+        if (p->pair == NO_PAIR)
+            return nothing;
     }
 }
 
@@ -240,22 +248,25 @@ static int higher_first(const void *a, const void *b)
     return (x->score < y->score) - (x->score > y->score);
 }
 
-static int make_ranks(struct bpe *b, const struct pieces *p)
+/* By id; the caller frees it. NULL: no memory. */
+static uint32_t *make_ranks(const struct pieces *p)
 {
     struct scored *list = malloc((size_t)p->n * sizeof *list);
-    b->ranks = malloc((size_t)p->n * sizeof *b->ranks);
-    if (list != NULL && b->ranks != NULL) {
-        for (int32_t id = 0; id < p->n; id++)
-            list[id] = (struct scored){p->scores[id], id};
-        qsort(list, (size_t)p->n, sizeof *list, higher_first);
-        uint32_t rank = 0;
-        for (int32_t i = 0; i < p->n; i++) {
-            rank += i > 0 && list[i].score < list[i - 1].score;
-            b->ranks[list[i].id] = rank;
-        }
+    uint32_t *ranks = malloc((size_t)p->n * sizeof *ranks), rank = 0;
+    if (list == NULL || ranks == NULL) {
+        free(list);
+        free(ranks);
+        return NULL;
+    }
+    for (int32_t id = 0; id < p->n; id++)
+        list[id] = (struct scored){p->scores[id], id};
+    qsort(list, (size_t)p->n, sizeof *list, higher_first);
+    for (int32_t i = 0; i < p->n; i++) {
+        rank += i > 0 && list[i].score < list[i - 1].score;
+        ranks[list[i].id] = rank;
     }
     free(list);
-    return list == NULL || b->ranks == NULL ? -ENOMEM : 0;
+    return ranks;
 }
 
 /* 1: one comes about in two ways, and how it comes apart would depend on the text around it. */
@@ -279,22 +290,27 @@ static int make_unused(struct bpe *b, const struct pieces *p, const struct join 
     return 0;
 }
 
-static int make_table(struct bpe *b, const struct join *list, size_t n)
+static int make_table(struct bpe *b, const struct pieces *p, const struct join *list, size_t n)
 {
     size_t size = places(n);
+    uint32_t *ranks = make_ranks(p);
     b->joins = malloc(size * sizeof *b->joins);
-    if (b->joins == NULL || filter_init(&b->filter, n, FILTER_BITS) != 0)
+    if (ranks == NULL || b->joins == NULL || filter_init(&b->filter, n, FILTER_BITS) != 0) {
+        free(ranks);
         return -ENOMEM;
-    b->joins_mask = (uint32_t)size - 1;
-    memset(b->joins, 0xff, size * sizeof *b->joins);
-    for (size_t i = 0; i < n; i++) {
-        uint64_t key = join_key(list[i].left, list[i].right);
-        uint32_t place = join_place(b, join_hash(key));
-        while (b->joins[place] != NO_JOIN)
-            place = (place + 1) & b->joins_mask;
-        b->joins[place] = key << SYMBOL_BITS | (uint32_t)list[i].piece;
-        filter_add(&b->filter, join_hash(key));
     }
+    b->joins_mask = (uint32_t)size - 1;
+    for (size_t i = 0; i < size; i++)
+        b->joins[i].pair = NO_PAIR;
+    for (size_t i = 0; i < n; i++) {
+        const uint64_t pair = pair_of(list[i].left, list[i].right), hash = pair_hash(pair);
+        uint32_t at = join_place(b, hash);
+        while (b->joins[at].pair != NO_PAIR)
+            at = (at + 1) & b->joins_mask;
+        b->joins[at] = (struct place){pair, {list[i].piece, ranks[list[i].piece]}};
+        filter_add(&b->filter, hash);
+    }
+    free(ranks);
     make_ascii(b);
     return 0;
 }
@@ -307,7 +323,7 @@ static int make_joins(struct bpe *b, const struct pieces *p)
     if (rc == 0)
         rc = make_unused(b, p, list, n);
     if (rc == 0)
-        rc = make_table(b, list, n);
+        rc = make_table(b, p, list, n);
     free(list);
     return rc;
 }
@@ -353,8 +369,6 @@ int bpe_new(const struct pieces *p, const int32_t *bytes, int32_t unk, struct bp
     if (rc == 0)
         rc = make_joins(b, p);
     if (rc == 0)
-        rc = make_ranks(b, p);
-    if (rc == 0)
         rc = make_defined(b, p);
     if (rc == 0)
         *ret = b;
@@ -372,7 +386,6 @@ void bpe_free(struct bpe *b)
     free(b->defined);
     free(b->joins);
     filter_fini(&b->filter);
-    free(b->ranks);
     free(b->unused);
     free(b->characters);
     free(b);
@@ -381,7 +394,7 @@ void bpe_free(struct bpe *b)
 size_t bpe_memory(const struct bpe *b)
 {
     return sizeof *b + (b->joins_mask + 1) * sizeof *b->joins + filter_memory(&b->filter) +
-           (size_t)b->n_pieces * (sizeof *b->ranks + (b->unused != NULL ? sizeof *b->unused : 0)) +
+           (b->unused != NULL ? (size_t)b->n_pieces * sizeof *b->unused : 0) +
            (b->characters_mask + 1) * sizeof *b->characters + b->defined_cap * sizeof *b->defined;
 }
 
@@ -406,10 +419,10 @@ struct run {
     uint32_t rank[BPE_BYTES_MAX]; /* and its rank; NO_RANK: they do not, or there is none here any more */
 };
 
-static inline void set_join(const struct bpe *b, struct run *r, uint32_t i, int32_t piece)
+static inline void set_join(struct run *r, uint32_t i, struct joined joined)
 {
-    r->piece[i] = piece;
-    r->rank[i] = piece == STRANGER ? NO_RANK : b->ranks[piece];
+    r->piece[i] = joined.piece;
+    r->rank[i] = joined.rank;
 }
 
 static void split(const struct bpe *b, const uint8_t *text, size_t size, struct run *r)
@@ -431,7 +444,7 @@ static void split(const struct bpe *b, const uint8_t *text, size_t size, struct 
     r->symbol[n] = STRANGER;
     for (uint32_t i = 0; i < n; i++) {
         bool ascii = n == size && i + 1 < n && (text[i] | text[i + 1]) < ASCII && b->n_defined == 0;
-        set_join(b, r, i,
+        set_join(r, i,
                  ascii ? b->ascii_joins[text[i]][text[i + 1]] : find_join(b, r->symbol[i], r->symbol[i + 1]));
     }
 }
@@ -445,11 +458,10 @@ static void join(const struct bpe *b, struct run *r, uint32_t i)
     r->next[i] = (uint16_t)next;
     r->last[next] = (uint16_t)i;
     if (i > 0) /* both look-ups wait for memory at once */
-        __builtin_prefetch(
-            &b->joins[join_place(b, join_hash(join_key(r->symbol[r->last[i]], r->symbol[i])))]);
-    set_join(b, r, i, find_join(b, r->symbol[i], r->symbol[next]));
+        __builtin_prefetch(&b->joins[join_place(b, pair_hash(pair_of(r->symbol[r->last[i]], r->symbol[i])))]);
+    set_join(r, i, find_join(b, r->symbol[i], r->symbol[next]));
     if (i > 0)
-        set_join(b, r, r->last[i], find_join(b, r->symbol[r->last[i]], r->symbol[i]));
+        set_join(r, r->last[i], find_join(b, r->symbol[r->last[i]], r->symbol[i]));
 }
 
 /* Ids of one symbol, text[0..size); returns how many. */
