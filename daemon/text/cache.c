@@ -36,13 +36,16 @@
 static_assert(BLOCK_BYTES <= UINT16_MAX && BLOCK_BYTES > 2 * BPE_BYTES_MAX, "");
 
 /* Little endian: bytes 0..7 of a part; bytes 8..14, after a byte which in a slot has the number of ids. 0xff
- * stands after its end, which no valid UTF-8 has; so a part that is too long, all 0xff, is never found. */
+ * stands after its end, which no valid UTF-8 has; so a part that is too long, all 0xff, is never found, and
+ * neither is what an empty slot has. */
 struct key {
     uint64_t low, high;
 };
 
+static const struct key no_key = {UINT64_MAX, 0};
+
 struct slot {
-    struct key key; /* 0: an empty one */
+    struct key key; /* no_key: an empty one */
     int32_t ids[SLOT_IDS];
 };
 
@@ -83,7 +86,10 @@ struct cache *cache_new(void)
     }
     /* Places are met in no order: with small pages most look-ups would wait for the page table as well. */
     (void)madvise(c->table, TABLE_BYTES, MADV_HUGEPAGE);
-    memset(c->table, 0, TABLE_BYTES);
+    const struct slot empty = {.key = no_key};
+    for (struct line *l = c->table->lines; l < c->table->lines + LINES; l++)
+        *l = (struct line){{empty, empty}};
+    memset(c->table->longs, 0, sizeof c->table->longs);
     return c;
 }
 

@@ -12,7 +12,10 @@ static void write_piece(FILE *f, const struct small_piece *p)
 {
     size_t size = strlen(p->text);
     assert_true(size < 100);
-    fprintf(f, "\x0a%c\x0a%c%s\x15", (int)size + 9, (int)size, p->text);
+    fprintf(f, "\x0a%c\x0a%c", (int)size + 9, (int)size);
+    for (size_t i = 0; i < size; i++)
+        (void)fputc(p->text[i] == '\xfe' ? '\0' : p->text[i], f);
+    (void)fputc(0x15, f);
     assert_int_equal(fwrite(&p->score, 4, 1, f), 1);
     fprintf(f, "\x18%c", (int)p->type);
 }

@@ -12,7 +12,7 @@
 #include <stddef.h>
 
 struct small_piece {
-    const char *text;
+    const char *text; /* a byte 0xfe stands for NUL */
     float score; /* the higher, the earlier two symbols are joined into it */
     enum spm_type type;
 };

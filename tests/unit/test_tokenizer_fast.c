@@ -111,6 +111,35 @@ static void test_user_defined_symbols(void **state)
     }
 }
 
+/* Runs of them are one part of a text, and its bytes are all zeros. */
+static void test_nul_bytes(void **state)
+{
+    (void)state;
+    static const char nuls[64], *const ends[] = {"", "a", " "};
+    struct small_piece pieces[PLAIN + 2];
+    memcpy(pieces, plain, sizeof plain);
+    pieces[PLAIN] = (struct small_piece){"\xfe", -4, SPM_NORMAL};
+    pieces[PLAIN + 1] = (struct small_piece){"\xfe\xfe", -5, SPM_NORMAL};
+    small_model_write_bytes(path, pieces, PLAIN + 2, NULL);
+    check_model(NULL);
+    struct beside b;
+    beside_open(&b, path);
+    assert_null(b.why_not);
+    for (size_t n = 1; n <= sizeof nuls; n++)
+        for (unsigned i = 0; i < 2 * sizeof ends / sizeof *ends; i++) {
+            char text[sizeof nuls + 2];
+            size_t size = 0;
+            memcpy(text, ends[i / 2], strlen(ends[i / 2]));
+            size += strlen(ends[i / 2]);
+            memcpy(text + size, nuls, n);
+            size += n;
+            text[size] = 'b';
+            beside_compare(&b, (struct slice){text, size + i % 2});
+        }
+    assert_int_equal(beside_by_us(&b), b.texts);
+    beside_close(&b);
+}
+
 /* They are joined, and come apart again. */
 static void test_unused_pieces(void **state)
 {
@@ -488,6 +517,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_pieces_it_takes),
         cmocka_unit_test(test_user_defined_symbols),
+        cmocka_unit_test(test_nul_bytes),
         cmocka_unit_test(test_unused_pieces),
         cmocka_unit_test(test_pieces_it_leaves),
         cmocka_unit_test(test_too_many_nested_symbols),
