@@ -25,6 +25,7 @@ struct tokenizer {
     bool doubted_before; /* what our own code makes was found wrong by an earlier run */
     uint8_t *types;      /* enum spm_type, [n_pieces] */
     int32_t n_pieces, vocab_size;
+    int32_t bos, eos, pad; /* the library finds them by their names, each time it is asked */
     struct conf_special *specials; /* copies */
     uint32_t n_specials;
     char *path;
@@ -66,6 +67,16 @@ static int end_loading(struct loading *l, struct err *reterr)
     return l->rc == 0 ? 0 : err_set(reterr, l->rc, "%s", l->err.text);
 }
 
+static int32_t find_pad(const struct sp *sp)
+{
+    int32_t pad = sp_pad(sp);
+    if (pad < 0)
+        pad = sp_eos(sp);
+    if (pad < 0)
+        pad = sp_unk(sp);
+    return pad < 0 ? 0 : pad;
+}
+
 /* spm: of the same file; what is borrowed from it is not kept. */
 static int load_model(struct tokenizer *t, struct slice file, const struct spm_file *spm, struct err *reterr)
 {
@@ -81,6 +92,9 @@ static int load_model(struct tokenizer *t, struct slice file, const struct spm_f
                        "%s: libsentencepiece finds %d pieces in it, we %u; get the file again", t->path,
                        sp_n_pieces(t->sp), spm->n);
     t->n_pieces = t->vocab_size = (int32_t)spm->n;
+    t->bos = sp_bos(t->sp);
+    t->eos = sp_eos(t->sp);
+    t->pad = find_pad(t->sp);
     if (fast_rc != 0)
         return err_set(reterr, fast_rc, "%s: %s", t->path, err.text);
     if (t->fast != NULL && (rc = fast_check(t->fast, t->sp, &t->why_not, reterr)) != 0)
@@ -317,22 +331,17 @@ bool tokenizer_in_text(const struct tokenizer *t, int32_t id)
 
 int32_t tokenizer_bos(const struct tokenizer *t)
 {
-    return sp_bos(t->sp);
+    return t->bos;
 }
 
 int32_t tokenizer_eos(const struct tokenizer *t)
 {
-    return sp_eos(t->sp);
+    return t->eos;
 }
 
 int32_t tokenizer_pad(const struct tokenizer *t)
 {
-    int32_t pad = sp_pad(t->sp);
-    if (pad < 0)
-        pad = sp_eos(t->sp);
-    if (pad < 0)
-        pad = sp_unk(t->sp);
-    return pad < 0 ? 0 : pad;
+    return t->pad;
 }
 
 int32_t tokenizer_vocab_size(const struct tokenizer *t)
