@@ -414,17 +414,29 @@ void supply_step_unref(struct supply *s, struct step *step)
  * one more window is made for the last rows of an old generation, nearly all of its records are. */
 #define ESTIMATE_PART 32
 
+/* Rows up to where windows are made for who reads at this step; those beyond were made for somebody else, or
+ * for nobody yet. */
+static uint64_t rows_ahead(const struct stream *st, const struct generation *g, uint64_t step)
+{
+    uint64_t rows = generation_planned_rows(g), first, last;
+    struct generation *of;
+    if (stream_place(st, step, &of, &first, &last) != PLACE_KNOWN || of != g)
+        return rows;
+    const uint64_t after = last + 1 + st->depth.windows;
+    return after <= ledger_windows(g->ledger) ? ledger_first_row(g->ledger, after) : rows;
+}
+
 /* As soon as can be: after all that was handed out. With somebody at the frontier, after the windows that are
- * on their way, too, as far as can be told. */
+ * made for him, or on their way, too, as far as can be told. */
 static uint64_t earliest(const struct stream *st, uint64_t made, bool busy)
 {
     uint64_t step = stream_sent(st) > made ? stream_sent(st) : made, total = stream_steps(st);
     const struct generation *g = stream_at(st, step);
     if (busy && g->order != NULL && !generation_failed(g)) {
-        uint64_t rows = generation_planned_rows(g),
+        uint64_t rows = rows_ahead(st, g, step),
                  known = ledger_first_row(g->ledger, ledger_windows(g->ledger)),
-                 planned = g->first_step +
-                           (rows - (rows - known) / ESTIMATE_PART) / (uint64_t)g->recipe->conf->global_batch;
+                 sure = rows > known ? rows - (rows - known) / ESTIMATE_PART : rows,
+                 planned = g->first_step + sure / (uint64_t)g->recipe->conf->global_batch;
         planned = planned < g->end_step ? planned : g->end_step;
         step = step > planned ? step : planned;
     }

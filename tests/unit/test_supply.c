@@ -416,6 +416,31 @@ static void a_step_further_on_has_no_more_made_than_it_needs(void **state)
     rig_free(r);
 }
 
+/* Windows that lie there for others, or were made before anyone came, do not put it off. */
+static void a_change_waits_for_what_its_reader_has_made_ahead(void **state)
+{
+    (void)state;
+    struct rig *r = rig_new(folder, "change", 24 * RECORDS, 0);
+    r->workers_n = 4;
+    r->memory = 256 << 20;
+    rig_start(r);
+    struct err e;
+    struct supply_stats stats;
+    uint64_t window, ahead, i = 0, first;
+    assert_true(ahead_of(r, 1500, false, &window, &ahead));
+    assert_true(window > 12);
+    do
+        assert_true(ahead_of(r, i++, false, &window, &ahead));
+    while (window < 4);
+    const uint64_t steps = i / window; /* in a window, about */
+    assert_int_equal(stream_hold(r->supply, r->streams[0], STREAM_UNKNOWN, i, true, &first, &e), 0);
+    supply_get_stats(r->supply, &stats);
+    assert_in_range(first, i, i + 5 * steps);
+    assert_true(stats.windows_made > (first / steps) + 3); /* there would have been more */
+    stream_release(r->supply, r->streams[0]);
+    rig_free(r);
+}
+
 static int make_folder(void **state)
 {
     (void)state;
@@ -447,6 +472,7 @@ int main(void)
         cmocka_unit_test(a_stream_that_failed_keeps_no_memory),
         cmocka_unit_test(one_reader_makes_each_window_once),
         cmocka_unit_test(a_slow_reader_has_less_made_ahead),
+        cmocka_unit_test(a_change_waits_for_what_its_reader_has_made_ahead),
         cmocka_unit_test(a_step_further_on_has_no_more_made_than_it_needs),
     };
     return cmocka_run_group_tests(tests, make_folder, remove_folder);
