@@ -18,6 +18,8 @@
 #define LINGER_MS 1000            /* for what is on its way when the feed stops */
 #define POOL_PART 16              /* this part of the memory may lie ready for the next frames */
 #define DRAIN_LOOK_NS 10000000ull /* how often to look what has gone out: nothing tells */
+/* Until somebody comes the machine has nothing else to do: so many tokens are made from the first step on. */
+#define HEAD_START (2 << 20)
 
 struct call {
     void (*fn)(struct feed *f, void *arg);
@@ -29,7 +31,9 @@ struct call {
 /* A stream that is served. */
 struct served {
     struct stream *stream;
-    struct step *first; /* likely to be wanted first: asked for before anyone comes; NULL once it is made */
+    /* Asked for before anyone comes, NULL once they are made: the one that is likely to be wanted first, and
+     * then the last one of a head start. */
+    struct step *first, *head;
     bool paused, told_end, told_failure, told_ledger;
     bool end_sent; /* somebody has got `end`, as the stream is complete */
     LIST_ENTRY(served) link;
@@ -109,11 +113,17 @@ static struct served *served_of(const struct feed *f, const struct stream *st)
     return NULL;
 }
 
+static void drop_step(struct feed *f, struct step **step)
+{
+    struct step *dropped = *step;
+    *step = NULL;
+    supply_step_unref(f->supply, dropped);
+}
+
 static void drop_first(struct feed *f, struct served *served)
 {
-    struct step *first = served->first;
-    served->first = NULL;
-    supply_step_unref(f->supply, first);
+    drop_step(f, &served->first);
+    drop_step(f, &served->head);
 }
 
 /* Where training was is where it will go on; only as far as the ledger reaches, as the rest may take hours.
@@ -122,6 +132,21 @@ static void ask_for_first(struct feed *f, struct served *served)
 {
     uint64_t sent = stream_sent(served->stream), known = stream_known_steps(served->stream);
     served->first = supply_step(f->supply, served->stream, sent < known ? sent : known);
+}
+
+static void look_at_first(struct feed *f, struct served *served)
+{
+    const struct step *first = served->first;
+    const bool busy = consumers_busy(f->consumers, served->stream);
+    if (busy || (served->head != NULL && served->head->state != STEP_PENDING))
+        drop_step(f, &served->head);
+    if (first == NULL || first->state == STEP_PENDING)
+        return;
+    const struct conf_stream *conf = first->recipe->conf;
+    const uint64_t steps = HEAD_START / ((uint64_t)conf->seq_len * (uint64_t)conf->global_batch);
+    if (first->state == STEP_READY && steps > 0 && !busy)
+        served->head = supply_step(f->supply, served->stream, first->number + steps);
+    drop_step(f, &served->first);
 }
 
 /* Once a model, however many streams have it: what is known is on the disk. */
@@ -178,8 +203,7 @@ static void look_for_ends(struct feed *f)
     {
         struct stream *st = served->stream;
         const char *failure = stream_failure(st);
-        if (served->first != NULL && served->first->state != STEP_PENDING)
-            drop_first(f, served);
+        look_at_first(f, served);
         if (!served->told_end && stream_steps(st) != STREAM_UNKNOWN) {
             served->told_end = true;
             consumers_wake(f->consumers, st);

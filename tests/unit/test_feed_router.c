@@ -437,7 +437,44 @@ static void ready_when_each_stream_has_its_first_step(void **state)
     assert_int_equal(feed_ready(x->feed, NULL), 0);
     fixture_plan(x, 1, (struct fake_plan){.name = "endless", .steps = UINT64_MAX, .released = 1});
     assert_int_equal(feed_ready(x->feed, NULL), 1);
-    assert_int_equal(fake_live_steps, 0);
+}
+
+static void last_asked_for(struct feed *f, void *ret)
+{
+    const struct fake_step *live = feed_supply(f)->live;
+    *(uint64_t *)ret = live != NULL ? live->step.number : UINT64_MAX;
+}
+
+/* Two million tokens from the first step on are asked for once that is there, if nobody reads yet. */
+static void a_head_start_before_anyone_comes(void **state)
+{
+    struct fixture *x = *state;
+    const uint64_t tokens = (uint64_t)(x->conf[1].seq_len * x->conf[1].global_batch);
+    uint64_t asked;
+    for (uint32_t i = 0; i < x->setup.n_streams; i++)
+        fake_plans[i].released = 0;
+    fixture_start(x);
+    feed_call(x->feed, last_asked_for, &asked);
+    assert_int_equal(asked, 0);
+    fixture_plan(x, 1, (struct fake_plan){.name = "endless", .steps = UINT64_MAX, .released = 1});
+    feed_call(x->feed, last_asked_for, &asked);
+    assert_int_equal(asked, HEAD_START / tokens);
+    fixture_plan(x, 1, (struct fake_plan){.name = "endless", .steps = UINT64_MAX, .released = UINT64_MAX});
+    assert_int_equal(fake_live_steps, x->setup.n_streams - 1);
+}
+
+static void no_head_start_for_who_is_there(void **state)
+{
+    struct fixture *x = *state;
+    for (uint32_t i = 0; i < x->setup.n_streams; i++)
+        fake_plans[i].released = 0;
+    fixture_start(x);
+    void *d = fixture_dealer(x);
+    open_stream(d, "endless", 1, 0, 0, 1);
+    fixture_plan(x, 1, (struct fake_plan){.name = "endless", .steps = UINT64_MAX, .released = 1});
+    expect_batch(d, 0);
+    (void)fixture_see(x);
+    assert_int_equal(fake_live_steps, x->setup.n_streams - 1);
 }
 
 static void stop_is_told(void **state)
@@ -557,6 +594,8 @@ int main(void)
         BOTH(many_consumers_of_several_streams_lose_nothing, fixture_started),
         BOTH(calls_run_one_at_a_time, fixture_started),
         BOTH(ready_when_each_stream_has_its_first_step, fixture_new),
+        BOTH(a_head_start_before_anyone_comes, fixture_new),
+        BOTH(no_head_start_for_who_is_there, fixture_new),
         BOTH(stop_is_told, fixture_started),
         BOTH(drain_sends_what_was_asked_for_and_opens_no_more, fixture_started),
         BOTH(drain_gives_up_after_its_time, fixture_started),
