@@ -15,6 +15,7 @@ if TYPE_CHECKING:  # it takes 10 ms to import
 
     Int32s = NDArray[numpy.int32]
     Int64s = NDArray[numpy.int64]
+    Shape = tuple[int, ...]
 
 INT32 = numpy.dtype("<i4")
 INT64 = numpy.dtype("<i8")
@@ -107,7 +108,7 @@ class Layout:
         pack = messages.pack
         self.stream, self.rows, self.length = stream, rows, length
         self.constants: list[bytes] = []
-        self.arrays: list[tuple[numpy.dtype[Any], int, int]] = []  # type, count, offset: those before cu_seqlens
+        self.arrays: list[tuple[Shape, numpy.dtype[Any], int]] = []  # shape, type, offset: those before cu_seqlens
         head = b"\xde\x00\x15" + pack("type") + pack("batch") + pack("stream") + pack(stream)
         layout, at = ">", 0
         for key, width in NUMBERS.items():
@@ -123,7 +124,7 @@ class Layout:
             if key == "cu_seqlens":
                 break
             self.constants.append(head)
-            self.arrays.append((dtype, count, at))
+            self.arrays.append(((rows,) if key == "tokens" else (rows, length), dtype, at))
             layout += f"{len(head)}s{count * dtype.itemsize}x"
             at, head = at + count * dtype.itemsize, b""
         self.constants.append(head[:-4])
@@ -154,32 +155,26 @@ class Layout:
         n_docs, odd = divmod(size - INT32.itemsize, INT32.itemsize)
         if n_docs < 1 or odd or (batch.rows, batch.length) != (self.rows, self.length):
             return None
-        corpus, record = self.heads[n_docs % 2]
-        at_corpus = self.struct.size + size + len(corpus) + SIZE.size
-        at_record = at_corpus + n_docs * INT32.itemsize + len(record) + SIZE.size
+        corpus_head, record_head = self.heads[n_docs % 2]
+        at_corpus = self.struct.size + size + len(corpus_head) + SIZE.size
+        at_record = at_corpus + n_docs * INT32.itemsize + len(record_head) + SIZE.size
         if (
             len(data) != at_record + n_docs * INT64.itemsize
-            or data[self.struct.size + size : at_corpus] != corpus + SIZE.pack(n_docs * INT32.itemsize)
-            or data[at_record - len(record) - SIZE.size : at_record] != record + SIZE.pack(n_docs * INT64.itemsize)
+            or data[self.struct.size + size : at_corpus] != corpus_head + SIZE.pack(n_docs * INT32.itemsize)
+            or data[at_record - len(record_head) - SIZE.size : at_record] != record_head + SIZE.pack(n_docs * INT64.itemsize)
         ):
             return None
-        arrays = [
-            *self.arrays, (INT32, n_docs + 1, self.struct.size), (INT32, n_docs, at_corpus), (INT64, n_docs, at_record),
-        ]  # fmt: skip
-        views = [numpy.frombuffer(data, *array) for array in arrays]
-        if not views[-1].flags.aligned:  # in libzmq's receive buffer small messages lie anywhere
+        record = numpy.ndarray(n_docs, INT64, data, at_record)
+        if not record.flags.aligned:  # in libzmq's receive buffer small messages lie anywhere
             data = memoryview(bytes(data))
-            views = [numpy.frombuffer(data, *array) for array in arrays]
-        set_arrays(batch, views)
+            record = numpy.ndarray(n_docs, INT64, data, at_record)
+        batch.input_ids, batch.position_ids, batch.labels, batch.tokens = [
+            numpy.ndarray(shape, dtype, data, at) for shape, dtype, at in self.arrays
+        ]
+        batch.cu_seqlens = numpy.ndarray(n_docs + 1, INT32, data, self.struct.size)
+        batch.doc_corpus = numpy.ndarray(n_docs, INT32, data, at_corpus)
+        batch.doc_record = record
         return batch
-
-
-def set_arrays(batch: Batch, views: list[Any]) -> None:
-    shape = (batch.rows, batch.length)
-    batch.input_ids = views[0].reshape(shape)
-    batch.position_ids = views[1].reshape(shape)
-    batch.labels = views[2].reshape(shape)
-    batch.tokens, batch.cu_seqlens, batch.doc_corpus, batch.doc_record = views[3:]
 
 
 def read_any(data: memoryview) -> Batch:
@@ -194,7 +189,9 @@ def read_any(data: memoryview) -> Batch:
     for (key, dtype), value, count in zip(ARRAYS.items(), values, counts):
         if count <= 0 or len(value) != count * dtype.itemsize:
             raise FeedError("protocol", f"`{key}` has {len(value)} bytes, expected {count * dtype.itemsize}")
-    set_arrays(batch, [numpy.frombuffer(value, dtype) for value, dtype in zip(values, ARRAYS.values())])
+    views = [numpy.frombuffer(value, dtype) for value, dtype in zip(values, ARRAYS.values())]
+    batch.input_ids, batch.position_ids, batch.labels = [x.reshape(batch.rows, batch.length) for x in views[:3]]
+    batch.tokens, batch.cu_seqlens, batch.doc_corpus, batch.doc_record = views[3:]
     return batch
 
 
@@ -214,6 +211,7 @@ class Decoder:
         if batch.rank >= batch.world or not 0 < batch.max_seqlen <= batch.length:
             raise FeedError("protocol", "the numbers of `batch` do not fit each other")
         cu_seqlens = batch.cu_seqlens
-        if len(cu_seqlens) <= batch.rows or cu_seqlens[0] != 0 or cu_seqlens[-1] != batch.rows * batch.length:
+        ends = cu_seqlens.item(0), cu_seqlens.item(-1)  # ints: those of numpy take 1 us to compare
+        if len(cu_seqlens) <= batch.rows or ends != (0, batch.rows * batch.length):
             raise FeedError("protocol", "`cu_seqlens` does not fit `rows` and `length`")
         return batch
