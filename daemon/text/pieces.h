@@ -7,19 +7,21 @@
 
 #include "text/spm_file.h"
 
+struct piece_place {
+    uint64_t head; /* its first eight bytes, zeros after its end */
+    uint32_t size;
+    int32_t id; /* -1: an empty place */
+};
+
 struct pieces {
     int32_t n;               /* of the model; ids are 0..n - 1 */
     const uint8_t *types;    /* enum spm_type, by id; borrowed, as the next two */
     const struct slice *raw; /* as the model writes them */
     const float *scores;
-    struct slice *texts; /* by id */
-    char *bytes;         /* that texts are of */
-    struct piece_place {
-        uint64_t head; /* its first eight bytes, zeros after its end */
-        uint32_t size;
-        int32_t id; /* -1: an empty place */
-    } * table;      /* of those that are found in text */
-    unsigned shift; /* of a hash, to one of table */
+    struct slice *texts;       /* by id */
+    char *bytes;               /* that texts are of */
+    struct piece_place *table; /* of those that are found in text */
+    unsigned shift;            /* of a hash, to one of table */
 };
 
 /* pieces_new - of a model; file stays where it is as long as they are needed.   Errors:  -ENOMEM. */

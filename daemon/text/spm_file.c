@@ -12,6 +12,10 @@ enum wire { VARINT, FIXED64, BYTES, FIXED32 = 5 };
 enum { TEXT = 1, SCORE, TYPE };                            /* of a piece */
 enum { PIECE = 1, TRAINER_SPEC = 2, NORMALIZER_SPEC = 3 }; /* of a model */
 
+/* Larger than any model there is, and small enough that a file of nothing but empty pieces takes no memory to
+ * speak of. */
+#define PIECES_MAX (1u << 22)
+
 struct field {
     uint32_t number;
     enum wire wire;
@@ -158,7 +162,7 @@ static int count_pieces(struct slice file, size_t *ret)
     for (struct field f; file.size > 0; *ret += f.number == PIECE)
         if (!take_field(&file, &f))
             return ERR_FORMAT;
-    return *ret == 0 || *ret > INT32_MAX ? ERR_FORMAT : 0;
+    return *ret == 0 || *ret > PIECES_MAX ? ERR_FORMAT : 0;
 }
 
 int spm_file_read(struct slice file, struct spm_file *ret)

@@ -349,6 +349,22 @@ static void test_files_that_are_no_model(void **state)
     }
 }
 
+/* Refused before the library makes something of each of them. */
+static void test_model_of_too_many_pieces(void **state)
+{
+    (void)state;
+    static const char specs[] = {0x12, 0, 0x1a, 0};
+    const size_t pieces = (1u << 22) + 1, size = 2 * pieces + sizeof specs;
+    char *data = calloc(size, 1);
+    assert_non_null(data);
+    for (size_t i = 0; i < pieces; i++)
+        data[2 * i] = 0x0a; /* of no bytes */
+    memcpy(data + 2 * pieces, specs, sizeof specs);
+    write_bytes(data, size);
+    load_refused(path, ERR_MODEL, "not a SentencePiece model");
+    free(data);
+}
+
 static void test_model_the_library_refuses(void **state)
 {
     (void)state;
@@ -472,6 +488,7 @@ int main(void)
         cmocka_unit_test(test_special_tokens),
         cmocka_unit_test(test_special_tokens_that_cannot_be),
         cmocka_unit_test(test_files_that_are_no_model),
+        cmocka_unit_test(test_model_of_too_many_pieces),
         cmocka_unit_test(test_model_the_library_refuses),
         cmocka_unit_test(test_model_cut_anywhere),
         cmocka_unit_test(test_piece),

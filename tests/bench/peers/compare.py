@@ -40,7 +40,7 @@ SETTINGS = {  # --processes, --workers, --threads of loaders.py; rayon: threads 
     "grain-chunks": [{}, {"workers": 2}],
 }
 CLIENTS = {"skipalignd, C client": "arrivals", "skipalignd, Python client": "arrivals.py"}
-OURS = "skipalignd, Python client"  # that is compared
+ROWS_OF = {"": "skipalignd, Python client", "-c": "skipalignd, C client"}  # what their names end in
 MUST = {"datasets": 40, "grain": 6, "grain-chunks": 6}  # packed, eight times over
 
 Run = collections.namedtuple("Run", "tokens whole first steady memory setting")  # seconds; steady: tokens a second; bytes
@@ -335,9 +335,9 @@ def loader_lines(found, packing):
 def ratios(found, packing):
     """Rows as other benchmarks have them."""
     kind_of_rows = "packed" if packing else "padded"
-    for kind in SETTINGS:
-        for ours, run, times in zip(found[OURS], found[kind], ("once", f"{TIMES}x")):
-            name = f"peers-{kind}-{times}-{kind_of_rows}"
+    for (end, client), kind in itertools.product(ROWS_OF.items(), SETTINGS):
+        for ours, run, times in zip(found[client], found[kind], ("once", f"{TIMES}x")):
+            name = f"peers-{kind}-{times}-{kind_of_rows}{end}"
             if not isinstance(run, Run):
                 yield row(name, None, None, "", run)
                 continue
