@@ -25,46 +25,53 @@ struct tokenizer {
     bool doubted_before; /* what our own code makes was found wrong by an earlier run */
     uint8_t *types;      /* enum spm_type, [n_pieces] */
     int32_t n_pieces, vocab_size;
-    int32_t bos, eos, pad; /* the library finds them by their names, each time it is asked */
+    int32_t bos, eos, pad;         /* the library finds them by their names, each time it is asked */
     struct conf_special *specials; /* copies */
     uint32_t n_specials;
     char *path;
     char sha256[2 * crypto_hash_sha256_BYTES + 1];
 };
 
-/* What needs nothing of our own tables is done on a thread of its own: it takes about as long as they do. */
-struct loading {
-    struct tokenizer *tokenizer; /* sp and sha256 */
-    struct slice file;
+/* Our own tables are made on a thread of their own: they take about as long as the library takes to load. */
+struct making {
+    const struct spm_file *file;
     pthread_t thread;
     bool is_thread;
+    struct fast *fast; /* or why not */
+    const char *why_not;
     int rc;
     struct err err;
 };
 
-static void *load_library(void *arg)
+static void *make_fast(void *arg)
 {
-    struct loading *l = arg;
-    unsigned char sum[crypto_hash_sha256_BYTES];
-    l->rc = sp_load(l->file, &l->tokenizer->sp, &l->err);
-    crypto_hash_sha256(sum, (const unsigned char *)l->file.data, l->file.size);
-    sodium_bin2hex(l->tokenizer->sha256, sizeof l->tokenizer->sha256, sum, sizeof sum);
+    struct making *m = arg;
+    m->rc = fast_new(m->file, &m->fast, &m->why_not, &m->err);
     return NULL;
 }
 
-static void begin_loading(struct loading *l, struct tokenizer *t, struct slice file)
+static void begin_making(struct making *m, const struct spm_file *file)
 {
-    *l = (struct loading){.tokenizer = t, .file = file};
-    l->is_thread = pthread_create(&l->thread, NULL, load_library, l) == 0;
+    *m = (struct making){.file = file};
+    m->is_thread = pthread_create(&m->thread, NULL, make_fast, m) == 0;
 }
 
-static int end_loading(struct loading *l, struct err *reterr)
+static int end_making(struct making *m, struct tokenizer *t, struct err *reterr)
 {
-    if (l->is_thread)
-        (void)pthread_join(l->thread, NULL);
+    if (m->is_thread)
+        (void)pthread_join(m->thread, NULL);
     else
-        (void)load_library(l);
-    return l->rc == 0 ? 0 : err_set(reterr, l->rc, "%s", l->err.text);
+        (void)make_fast(m);
+    t->fast = m->fast;
+    t->why_not = m->why_not;
+    return m->rc == 0 ? 0 : err_set(reterr, m->rc, "%s: %s", t->path, m->err.text);
+}
+
+static void set_sha256(struct tokenizer *t, struct slice file)
+{
+    unsigned char sum[crypto_hash_sha256_BYTES];
+    crypto_hash_sha256(sum, (const unsigned char *)file.data, file.size);
+    sodium_bin2hex(t->sha256, sizeof t->sha256, sum, sizeof sum);
 }
 
 static int32_t find_pad(const struct sp *sp)
@@ -77,26 +84,35 @@ static int32_t find_pad(const struct sp *sp)
     return pad < 0 ? 0 : pad;
 }
 
-/* spm: of the same file; what is borrowed from it is not kept. */
-static int load_model(struct tokenizer *t, struct slice file, const struct spm_file *spm, struct err *reterr)
+static int load_library(struct tokenizer *t, struct slice file, uint32_t n_pieces, struct err *reterr)
 {
-    struct loading library;
-    struct err err;
-    begin_loading(&library, t, file);
-    int fast_rc = fast_new(spm, &t->fast, &t->why_not, &err);
-    int rc = end_loading(&library, reterr);
+    int rc = sp_load(file, &t->sp, reterr);
     if (rc != 0)
         return err_wrap(reterr, rc, "%s: cannot be used as a SentencePiece model", t->path);
-    if (sp_n_pieces(t->sp) != (int32_t)spm->n)
+    if (sp_n_pieces(t->sp) != (int32_t)n_pieces)
         return err_set(reterr, ERR_MODEL,
                        "%s: libsentencepiece finds %d pieces in it, we %u; get the file again", t->path,
-                       sp_n_pieces(t->sp), spm->n);
-    t->n_pieces = t->vocab_size = (int32_t)spm->n;
+                       sp_n_pieces(t->sp), n_pieces);
+    t->n_pieces = t->vocab_size = (int32_t)n_pieces;
     t->bos = sp_bos(t->sp);
     t->eos = sp_eos(t->sp);
     t->pad = find_pad(t->sp);
-    if (fast_rc != 0)
-        return err_set(reterr, fast_rc, "%s: %s", t->path, err.text);
+    return 0;
+}
+
+/* spm: of the same file; what is borrowed from it is not kept. */
+static int load_model(struct tokenizer *t, struct slice file, const struct spm_file *spm, struct err *reterr)
+{
+    struct making ours;
+    struct err err;
+    begin_making(&ours, spm);
+    int rc = load_library(t, file, spm->n, reterr);
+    set_sha256(t, file);
+    const int ours_rc = end_making(&ours, t, &err);
+    if (rc != 0)
+        return rc;
+    if (ours_rc != 0)
+        return err_set(reterr, ours_rc, "%s", err.text);
     if (t->fast != NULL && (rc = fast_check(t->fast, t->sp, &t->why_not, reterr)) != 0)
         return err_wrap(reterr, rc, "%s", t->path);
     if (t->why_not != NULL) {
