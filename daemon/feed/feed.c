@@ -137,6 +137,8 @@ static void ask_for_first(struct feed *f, struct served *served)
 static void look_at_first(struct feed *f, struct served *served)
 {
     const struct step *first = served->first;
+    if (first == NULL && served->head == NULL)
+        return;
     const bool busy = consumers_busy(f->consumers, served->stream);
     if (busy || (served->head != NULL && served->head->state != STEP_PENDING))
         drop_step(f, &served->head);

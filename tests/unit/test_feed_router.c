@@ -464,6 +464,20 @@ static void a_head_start_before_anyone_comes(void **state)
     assert_int_equal(fake_live_steps, x->setup.n_streams - 1);
 }
 
+static void a_head_start_ends_when_somebody_comes(void **state)
+{
+    struct fixture *x = *state;
+    for (uint32_t i = 0; i < x->setup.n_streams; i++)
+        fake_plans[i].released = 0;
+    fake_plans[1].released = 1;
+    fixture_start(x);
+    (void)fixture_see(x);
+    assert_int_equal(fake_live_steps, x->setup.n_streams); /* of two the first step, of one the last */
+    open_stream(fixture_dealer(x), "endless", 1, 0, 0, 0);
+    (void)fixture_see(x);
+    assert_int_equal(fake_live_steps, x->setup.n_streams - 1);
+}
+
 static void no_head_start_for_who_is_there(void **state)
 {
     struct fixture *x = *state;
@@ -596,6 +610,7 @@ int main(void)
         BOTH(calls_run_one_at_a_time, fixture_started),
         BOTH(ready_when_each_stream_has_its_first_step, fixture_new),
         BOTH(a_head_start_before_anyone_comes, fixture_new),
+        BOTH(a_head_start_ends_when_somebody_comes, fixture_new),
         BOTH(no_head_start_for_who_is_there, fixture_new),
         BOTH(stop_is_told, fixture_started),
         BOTH(drain_sends_what_was_asked_for_and_opens_no_more, fixture_started),
