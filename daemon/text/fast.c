@@ -254,7 +254,7 @@ static size_t draw_text(const struct pieces *p, uint64_t *draw, char *text)
 }
 
 /* 0: the same ids as the library; 1: others; negative: an error. */
-static int check_ids(struct fast *f, const struct pieces *p, const struct sp *sp, struct err *reterr)
+static int check_ids(struct fast *f, const struct sp *sp, struct err *reterr)
 {
     char text[CHECK_PIECES * (BPE_BYTES_MAX + 4)];
     int32_t *ours = NULL, *theirs = NULL;
@@ -263,7 +263,7 @@ static int check_ids(struct fast *f, const struct pieces *p, const struct sp *sp
     bool due;
     int rc = 0;
     for (int i = 0; i < CHECK_TEXTS && rc == 0; i++) {
-        struct slice s = {text, draw_text(p, &draw, text)};
+        struct slice s = {text, draw_text(f->pieces, &draw, text)};
         size_t n_ours = 0, n_theirs = 0;
         rc = fast_encode(f, s, &ours, &ours_cap, &n_ours, &due);
         if (rc == 1) { /* a part of it was too long */
@@ -297,7 +297,7 @@ int fast_check(struct fast *f, const struct sp *sp, const char **ret_why, struct
     int rc = 0;
     *ret_why = check_reading(f, sp) ? NULL : "libsentencepiece reads other pieces from its file";
     if (*ret_why == NULL)
-        rc = check_ids(f, f->pieces, sp, reterr);
+        rc = check_ids(f, sp, reterr);
     if (rc == 1)
         *ret_why = "our own code gave other ids than libsentencepiece on a text to try it";
     pieces_free(f->pieces);

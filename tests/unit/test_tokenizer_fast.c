@@ -456,6 +456,34 @@ static void test_texts_that_are_the_librarys_job(void **state)
     beside_close(&b);
 }
 
+/* Where the library reads other pieces than we do, our own code does not tokenise. */
+static void test_the_librarys_reading_of_the_file(void **state)
+{
+    (void)state;
+    char *data;
+    size_t size;
+    struct sp *others;
+    struct spm_file file;
+    struct fast *f;
+    const char *why;
+    write_with("xa", 0, SPM_NORMAL);
+    assert_int_equal(file_read(path, 1 << 20, &data, &size, NULL), 0);
+    assert_int_equal(sp_load((struct slice){data, size}, &others, NULL), 0);
+    free(data);
+    write_with("xb", 0, SPM_NORMAL);
+    assert_int_equal(file_read(path, 1 << 20, &data, &size, NULL), 0);
+    assert_int_equal(spm_file_read((struct slice){data, size}, &file), 0);
+    assert_int_equal(fast_new(&file, &f, &why, NULL), 0);
+    assert_null(why);
+    assert_int_equal(fast_check(f, others, &why, NULL), 0);
+    assert_non_null(why);
+    assert_non_null(strstr(why, "other pieces"));
+    fast_free(f);
+    sp_free(others);
+    spm_file_fini(&file);
+    free(data);
+}
+
 /* One text in so many is compared, all or none, also where every second one is of a kind; one that differs
  * makes it doubtful. */
 static void test_compared_while_it_works(void **state)
@@ -529,6 +557,7 @@ int main(void)
         cmocka_unit_test(test_blocks_and_long_parts),
         cmocka_unit_test(test_parts_met_again),
         cmocka_unit_test(test_texts_that_are_the_librarys_job),
+        cmocka_unit_test(test_the_librarys_reading_of_the_file),
         cmocka_unit_test(test_compared_while_it_works),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
