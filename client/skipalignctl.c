@@ -507,7 +507,7 @@ static int run(struct call *c, int argc, char **argv)
 
 int main(int argc, char **argv)
 {
-    struct call c = {.words = calloc((size_t)argc + 1, sizeof *c.words)};
+    struct call c = {.words = calloc((size_t)argc + 1, sizeof *c.words), .interrupts = -1};
     (void)zmq_msg_init(&c.reply);
     int rc = c.words != NULL ? run(&c, argc, argv) : EXIT_REFUSED;
     if (fflush(stdout) != 0 || ferror(stdout)) {

@@ -60,6 +60,8 @@ struct call {
     bool json;
     int timeout_ms; /* -1: for ever */
     void *zmq, *socket, *monitor, *aside;
+    int interrupts; /* Ctrl-C is read from it; -1: it ends the program */
+    bool interrupted;
     zmq_msg_t reply;
 };
 

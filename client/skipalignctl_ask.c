@@ -6,12 +6,12 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
 
 #define MONITOR "inproc://monitor"
 #define ASIDE_LINGER_MS 500
 #define LINE_AGAIN "\r\033[K" /* the cursor to the line's start, and the line empty */
-
-static volatile sig_atomic_t is_interrupted;
 
 static int fail_nobody(const struct call *c, const char *why)
 {
@@ -118,10 +118,53 @@ static void print_refusal(const struct token *why)
     paper_end(&p);
 }
 
+/* ---- Ctrl-C ----
+ * The first one cancels the change, the second one leaves at once. It is read from a descriptor that is
+ * waited for beside the sockets: what a handler notes after the last look and before the wait would be seen
+ * by nobody.
+ */
+
+static sigset_t interrupt_set(void)
+{
+    sigset_t set;
+    (void)sigemptyset(&set);
+    (void)sigaddset(&set, SIGINT);
+    return set;
+}
+
+static void watch_for_interrupt(struct call *c)
+{
+    const sigset_t set = interrupt_set();
+    c->interrupts = signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
+    if (c->interrupts >= 0)
+        (void)sigprocmask(SIG_BLOCK, &set, NULL);
+}
+
+static void end_watch(struct call *c)
+{
+    const sigset_t set = interrupt_set();
+    if (c->interrupts < 0)
+        return;
+    (void)close(c->interrupts);
+    c->interrupts = -1;
+    (void)sigprocmask(SIG_UNBLOCK, &set, NULL);
+}
+
+static bool take_interrupt(struct call *c)
+{
+    struct signalfd_siginfo info;
+    if (c->interrupts < 0 || read(c->interrupts, &info, sizeof info) != (ssize_t)sizeof info)
+        return false;
+    c->interrupted = true;
+    end_watch(c);
+    return true;
+}
+
 static int read_reply(struct call *c, struct token_cursor message, struct token_cursor *ret)
 {
     const struct token code = ctl_get_text(message, "code"), why = ctl_get_text(message, "error");
-    if (is_interrupted && !token_is(&code, "cancelled"))
+    (void)take_interrupt(c);
+    if (c->interrupted && !token_is(&code, "cancelled"))
         (void)fputs("skipalignctl: too late to cancel\n", stderr);
     if (ctl_get_bool(message, "ok")) {
         *ret = ctl_get(message, "result");
@@ -162,19 +205,6 @@ static void end_progress(void)
         (void)fputs(LINE_AGAIN, stderr);
 }
 
-/* The first Ctrl-C cancels the change, the second one leaves at once. */
-static void on_interrupt(int signal)
-{
-    (void)signal;
-    is_interrupted = 1;
-}
-
-static void watch_for_interrupt(void)
-{
-    const struct sigaction action = {.sa_handler = on_interrupt, .sa_flags = (int)SA_RESETHAND};
-    (void)sigaction(SIGINT, &action, NULL);
-}
-
 static bool has_message(struct call *c)
 {
     return zmq_msg_recv(&c->reply, c->socket, ZMQ_DONTWAIT) >= 0;
@@ -184,15 +214,15 @@ static bool has_message(struct call *c)
 static int wait_message(struct call *c)
 {
     zmq_pollitem_t items[] = {{.socket = c->socket, .events = ZMQ_POLLIN},
-                              {.socket = c->monitor, .events = ZMQ_POLLIN}};
-    for (bool told = false; !has_message(c);) {
-        if (is_interrupted && !told) {
+                              {.socket = c->monitor, .events = ZMQ_POLLIN},
+                              {.fd = c->interrupts, .events = ZMQ_POLLIN}};
+    while (!has_message(c)) {
+        if (take_interrupt(c)) {
             end_progress();
             (void)fputs("skipalignctl: cancelling\n", stderr);
             call_cancel(c);
-            told = true;
         }
-        const int n = zmq_poll(items, 2, c->timeout_ms);
+        const int n = zmq_poll(items, c->interrupts >= 0 ? 3 : 2, c->timeout_ms);
         if (n == 0)
             return fail_nobody(c, "nothing came in time (--timeout)");
         if (n < 0 && zmq_errno() != EINTR)
@@ -230,6 +260,7 @@ static int wait_reply(struct call *c, struct token_cursor *ret)
     while (rc == CALL_MORE)
         if ((rc = wait_message(c)) == 0)
             rc = call_take(c, zmq_msg_data(&c->reply), zmq_msg_size(&c->reply), ret);
+    end_watch(c);
     return rc;
 }
 
@@ -238,10 +269,10 @@ int call_ask(struct call *c, struct ctl_writer *w, struct token_cursor *ret)
     ctl_put_end(w);
     ctl_put_end(w);
     int rc = w->rc == 0 ? 0 : EXIT_REFUSED;
+    if (rc == 0 && c->command->prepares)
+        watch_for_interrupt(c); /* before ZeroMQ has threads, which would not block it */
     if (rc == 0 && c->socket == NULL)
         rc = connect_feeder(c);
-    if (rc == 0 && c->command->prepares)
-        watch_for_interrupt();
     if (rc == 0 && zmq_send(c->socket, w->buf.data, w->buf.size, ZMQ_DONTWAIT) < 0)
         rc = fail_nobody(c, zmq_strerror(zmq_errno()));
     ctl_fini(w);

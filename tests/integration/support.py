@@ -10,6 +10,7 @@ The build folder is $SKIPALIGN_BUILD, else build/. Nothing here sleeps: every wa
 ends a test that would otherwise hang.
 """
 
+import contextlib
 import itertools
 import json
 import os
@@ -210,6 +211,16 @@ def free_endpoint():
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
         return f"tcp://127.0.0.1:{s.getsockname()[1]}"
+
+
+@contextlib.contextmanager
+def interruptible():
+    """What is started within hears Ctrl-C, though whoever runs tests in the background of a script ignores it."""
+    heard = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, heard)
 
 
 # ---- trainers ----

@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import pty
+import select
 import signal
 import subprocess
 import tempfile
@@ -243,23 +244,17 @@ class OnATerminal(unittest.TestCase):
             self.skipTest(f"no terminal to be had here: {failure}")
         command = [support.SKIPALIGNCTL, "-e", fake.endpoint, *words]
         environment = os.environ | {"TERM": "xterm", "NO_COLOR": ""}
-        # Whoever runs the tests in the background of a script ignores Ctrl-C, and so would skipalignctl.
-        heard = signal.signal(signal.SIGINT, signal.default_int_handler)
-        try:
+        with support.interruptible():
             process = subprocess.Popen(command, stdout=inner, stderr=inner, env=environment)
-        finally:
-            signal.signal(signal.SIGINT, heard)
         with process:
             os.close(inner)
             text, done = b"", False
-            try:
-                while piece := os.read(outer, 65536):
-                    text += piece
+            with contextlib.suppress(OSError):  # Linux says EIO when the last writer is gone
+                while select.select([outer], [], [], support.PATIENCE)[0] or process.kill():
+                    text += os.read(outer, 65536)
                     if seen is not None and seen in text and not done:
                         done = True
                         then(process)
-            except OSError:
-                pass  # Linux says EIO when the last writer is gone
             os.close(outer)
         return process.returncode, text
 

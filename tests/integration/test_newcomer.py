@@ -31,9 +31,10 @@ class Demo(unittest.TestCase):
 
     def start(self, *arguments):
         """The demo in a process group of its own, with a folder of its own for temporary files."""
-        process = subprocess.Popen([support.TOP / "client/demo", "--no-install", *arguments], stdout=subprocess.PIPE,
-                                   stderr=subprocess.STDOUT, text=True, start_new_session=True,
-                                   env=os.environ | {"TMPDIR": str(self.folder)})
+        with support.interruptible():
+            process = subprocess.Popen([support.TOP / "client/demo", "--no-install", *arguments], stdout=subprocess.PIPE,
+                                       stderr=subprocess.STDOUT, text=True, start_new_session=True,
+                                       env=os.environ | {"TMPDIR": str(self.folder)})
         self.addCleanup(process.stdout.close)
         return process
 
