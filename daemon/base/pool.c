@@ -4,6 +4,7 @@
 
 #include <pthread.h>
 #include <stdlib.h>
+#include <sys/mman.h>
 #include <sys/queue.h>
 
 #ifdef __SANITIZE_ADDRESS__
@@ -17,6 +18,8 @@
 #define STEPS 8u
 #define SIZE_LIMIT (1ull << 48)
 #define CLASSES (STEPS * 43u) /* of blocks up to there */
+#define LARGE (256u << 10)
+#define PAGE 4096u
 
 /* Stands before the memory that is given. */
 struct block {
@@ -78,6 +81,18 @@ void pool_free(struct pool *p)
     free(p);
 }
 
+/* A large one is about to be filled, and all its pages at once cost less than a fault for each. Where that
+ * cannot be (Linux before 5.14, other page sizes) the faults come. */
+static struct block *block_new(size_t size)
+{
+    struct block *b = aligned_alloc(POOL_ALIGN, size);
+    if (b != NULL && size >= LARGE) {
+        char *const page = (char *)(((uintptr_t)b + PAGE - 1) & -(uintptr_t)PAGE);
+        (void)madvise(page, (size_t)((char *)b + size - page) & -(size_t)PAGE, MADV_POPULATE_WRITE);
+    }
+    return b;
+}
+
 void *pool_take(struct pool *p, size_t size)
 {
     size_t units;
@@ -90,7 +105,7 @@ void *pool_take(struct pool *p, size_t size)
         leave_idle(p, b);
     p->n_out++;
     (void)pthread_mutex_unlock(&p->lock);
-    if (b == NULL && (b = aligned_alloc(POOL_ALIGN, units * POOL_ALIGN)) == NULL) {
+    if (b == NULL && (b = block_new(units * POOL_ALIGN)) == NULL) {
         (void)pthread_mutex_lock(&p->lock);
         p->n_out--;
         (void)pthread_mutex_unlock(&p->lock);
