@@ -14,7 +14,7 @@ with skipalign.Feed(endpoints, stream=stream, step=first, job="arrivals") as fee
         batch = next(feed, None)
         if batch is None:
             break
-        seen.append((batch.step, batch.generation, time.monotonic(), batch.tokens.sum()))
+        seen.append((batch.step, batch.generation, time.monotonic(), batch.tokens.tolist()))
 print(first, 0, opened, 0)
-for arrival in seen:
-    print(*arrival)
+for *arrival, tokens in seen:
+    print(*arrival, sum(tokens))
