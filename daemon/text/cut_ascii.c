@@ -18,6 +18,8 @@ struct pair {
 struct search {
     int32_t legal[ASCII][ASCII]; /* masks */
     int32_t open[ASCII][ASCII];  /* weight of legal cuts that are in no pair of sets yet */
+    int32_t open_before[ASCII];  /* the sum of those after each character; */
+    uint8_t order[ASCII];        /* characters by that, the largest first */
 };
 
 /* What p would be worth with one more character in front; column: the sum of open of those that are there. */
@@ -29,7 +31,8 @@ static int32_t worth_with(const struct search *s, const struct pair *p, const in
     return worth;
 }
 
-/* One character in front and all that may follow it; then another in front, as long as that gains. */
+/* One character in front and all that may follow it; then another in front, as long as that gains: at most
+ * what is open after it, so few need a closer look. */
 static void grow(const struct search *s, int first, struct pair *p)
 {
     int32_t column[ASCII] = {0};
@@ -43,8 +46,10 @@ static void grow(const struct search *s, int first, struct pair *p)
             column[b] += s->open[add][b];
         }
         add = -1;
-        for (int a = 0; a < ASCII; a++) {
-            int32_t worth = p->before[a] != 0 ? 0 : worth_with(s, p, column, a);
+        const int64_t now = p->worth;
+        for (int i = 0; i < ASCII && now + s->open_before[s->order[i]] > p->worth; i++) {
+            const int a = s->order[i];
+            const int32_t worth = p->before[a] != 0 ? 0 : worth_with(s, p, column, a);
             if (worth > p->worth) {
                 p->worth = worth;
                 add = a;
@@ -53,23 +58,27 @@ static void grow(const struct search *s, int first, struct pair *p)
     }
 }
 
+static void sort_open(struct search *s)
+{
+    for (int a = 0; a < ASCII; a++) {
+        int i = a, open = 0;
+        for (int b = 0; b < ASCII; b++)
+            open += s->open[a][b];
+        for (; i > 0 && s->open_before[s->order[i - 1]] < open; i--)
+            s->order[i] = s->order[i - 1];
+        s->order[i] = (uint8_t)a;
+        s->open_before[a] = open;
+    }
+}
+
 /* The best pair of sets that was found. */
-static void search_pair(const struct search *s, struct pair *best)
+static void search_pair(struct search *s, struct pair *best)
 {
     struct pair p;
-    int64_t open[ASCII] = {0};
     best->worth = 0;
-    for (int a = 0; a < ASCII; a++)
-        for (int b = 0; b < ASCII; b++)
-            open[a] += s->open[a][b];
-    for (int k = 0; k < SEEDS; k++) {
-        int first = 0;
-        for (int a = 1; a < ASCII; a++)
-            first = open[a] > open[first] ? a : first;
-        if (open[first] == 0)
-            break;
-        open[first] = 0;
-        grow(s, first, &p);
+    sort_open(s);
+    for (int k = 0; k < SEEDS && s->open_before[s->order[k]] > 0; k++) {
+        grow(s, s->order[k], &p);
         if (p.worth > best->worth)
             *best = p;
     }
