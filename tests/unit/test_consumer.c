@@ -31,6 +31,11 @@ static bool not_paused(void *arg, const struct stream *st)
     return false;
 }
 
+static void not_told(void *arg, struct stream *st, uint64_t step)
+{
+    (void)arg, (void)st, (void)step;
+}
+
 static int setup(void **state)
 {
     struct fixture *x = calloc(1, sizeof *x);
@@ -48,6 +53,7 @@ static int setup(void **state)
     x->share = share_new(NULL, x->pool);
     x->consumers = consumers_new(x->share, &x->tally, MEMORY);
     x->consumers->paused = not_paused;
+    x->consumers->sent = not_told;
     *state = x;
     return 0;
 }
@@ -263,6 +269,54 @@ static void who_waits_for_a_step_far_ahead_is_told_how_long(void **state)
     (void)zmq_ctx_term(context);
 }
 
+/* The batches that a consumer wants now lie ready. */
+static void make_wanted(struct fixture *x, struct workers *workers)
+{
+    share_run(x->share);
+    while (share_n_making(x->share) > 0)
+        (void)workers_wait(workers);
+}
+
+/* The feed looks for that once in a round, and another thread may find the tokenizer wrong right after. */
+static void what_was_doubted_since_the_feed_looked_is_not_sent(void **state)
+{
+    struct fixture *x = *state;
+    struct err err;
+    struct consumer *c;
+    struct supply *supply;
+    struct workers *workers;
+    void *context = zmq_ctx_new(), *dealer = trainer(x, context, &c);
+    assert_int_equal(workers_start(1, NULL, NULL, &workers, &err), 0);
+    assert_int_equal(supply_new(NULL, NULL, 0, NULL, NULL, &supply), 0);
+    assert_int_equal(tokenizer_load(TEST_DIR "/data/sample.model", NULL, 0, &x->recipe.tokenizer, &err), 0);
+    share_free(x->share);
+    x->share = x->consumers->share = share_new(workers, x->pool);
+    share_set_supply(x->share, supply);
+    c->generation = 1;
+    consumers_run(x->consumers, 0);
+    make_wanted(x, workers);
+    consumers_run(x->consumers, 0);
+    assert_int_equal(c->batches, 1);
+    consumer_credit(c, 2, STREAM_UNKNOWN);
+    consumers_run(x->consumers, 0);
+    make_wanted(x, workers);
+    tokenizer_doubt(x->recipe.tokenizer, false);
+    consumers_run(x->consumers, 0);
+    const uint64_t batches = c->batches;
+    const enum consumer_wait wait = c->wait;
+    consumer_remove(c);
+    share_free(x->share);
+    x->share = NULL;
+    workers_stop(workers);
+    supply_stop(supply);
+    tokenizer_unref(x->recipe.tokenizer);
+    (void)zmq_close(dealer);
+    door_close(&x->router, 0);
+    (void)zmq_ctx_term(context);
+    assert_int_equal(batches, 1);
+    assert_int_equal(wait, WAIT_STEP);
+}
+
 static void memory_is_divided_among_them(void **state)
 {
     struct fixture *x = *state;
@@ -299,6 +353,7 @@ int main(void)
         TEST(who_waits_for_a_step_and_says_nothing_is_dropped),
         TEST(growing_batches_find_room_or_none),
         TEST(who_waits_for_a_step_far_ahead_is_told_how_long),
+        TEST(what_was_doubted_since_the_feed_looked_is_not_sent),
         TEST(memory_is_divided_among_them),
         TEST(flight_holds_its_part_and_always_one),
     };
