@@ -182,6 +182,21 @@ static inline struct seen fixture_see(struct fixture *x)
     return s;
 }
 
+static inline void count_live_steps(struct feed *f, void *ret)
+{
+    (void)f;
+    *(uint32_t *)ret = fake_live_steps;
+}
+
+/* Steps that somebody holds, after a round of the feed. */
+static inline uint32_t fixture_live_steps(struct fixture *x)
+{
+    uint32_t n;
+    (void)fixture_see(x);
+    feed_call(x->feed, count_live_steps, &n);
+    return n;
+}
+
 /* Ask until it holds. */
 #define EVENTUALLY(x, s, condition)                                \
     do {                                                           \

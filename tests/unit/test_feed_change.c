@@ -403,7 +403,7 @@ static void pause_gives_back_what_was_being_made(void **state)
     open_stream(d, "chat", 1, 0, 1, 4);
     EVENTUALLY(x, s, s.consumers[0].wait == WAIT_STEP);
     feed_call(x->feed, pause_stream, chat);
-    EVENTUALLY(x, s, s.consumers[0].wait == WAIT_PAUSED && fake_live_steps == 0);
+    EVENTUALLY(x, s, s.consumers[0].wait == WAIT_PAUSED && fixture_live_steps(x) == 0);
     feed_drain(x->feed, PATIENCE_MS); /* does not wait for it */
 }
 
