@@ -1,8 +1,6 @@
 /* Versions of a corpus whose files change: the records of before, as long as their bytes are there; what is
  * said where they are not; and news of what changed. */
-#include "corpus/corpus.h"
-
-#include "support/folder.h"
+#include "support/tulu.h"
 
 #include <inttypes.h>
 #include <pthread.h>
@@ -21,29 +19,14 @@
 #define B "{\"text\":\"b\"}\n"
 #define C "{\"text\":\"c\"}\n"
 
-/* A corpus named tulu of all data files in the folder, and its state there too. */
-struct setting {
-    char pattern[128], state_dir[128];
-    char *paths[1];
-    struct conf_corpus conf;
-    struct corpus_place place;
-};
-
-static void setting_init(struct setting *s, struct folder *f)
-{
-    (void)snprintf(s->pattern, sizeof s->pattern, "%s/*.[jt]*", f->path);
-    (void)snprintf(s->state_dir, sizeof s->state_dir, "%s/state", f->path);
-    s->paths[0] = s->pattern;
-    s->place = (struct corpus_place){.state_dir = s->state_dir, .io = IO_PREAD};
-    s->conf = (struct conf_corpus){.name = (char *)"tulu", .paths = s->paths, .n_paths = 1};
-}
+#define FILES "*.[jt]*" /* those of the corpus */
 
 static struct corpus *open_newest(struct folder *f)
 {
-    struct setting s;
+    struct tulu s;
     struct corpus *c = NULL;
     struct err err;
-    setting_init(&s, f);
+    tulu_init(&s, f, FILES);
     if (corpus_open(&s.conf, &s.place, NULL, &c, &err) != 0)
         fail_msg("%s", err.text);
     return c;
@@ -59,10 +42,10 @@ static uint64_t newest(struct folder *f)
 
 static struct corpus *open_version(struct folder *f, uint64_t fingerprint)
 {
-    struct setting s;
+    struct tulu s;
     struct corpus *c = NULL;
     struct err err;
-    setting_init(&s, f);
+    tulu_init(&s, f, FILES);
     if (corpus_open_version(&s.conf, s.state_dir, fingerprint, &c, &err) != 0)
         fail_msg("%s", err.text);
     assert_int_equal(corpus_fingerprint(c), fingerprint);
@@ -72,37 +55,21 @@ static struct corpus *open_version(struct folder *f, uint64_t fingerprint)
 
 static void check_lost(struct folder *f, uint64_t fingerprint, const char *why)
 {
-    struct setting s;
+    struct tulu s;
     struct corpus *c = NULL;
     struct err err = {""};
-    setting_init(&s, f);
+    tulu_init(&s, f, FILES);
     int rc = corpus_open_version(&s.conf, s.state_dir, fingerprint, &c, &err);
     if (rc != ERR_CHANGED || strstr(err.text, why) == NULL || strstr(err.text, "corpus 'tulu': ") != err.text)
         fail_msg("%d: %s", rc, err.text);
     assert_null(c);
 }
 
-/* All records, one after the other. */
-static void check_records(const struct corpus *c, const char *wanted)
-{
-    char got[512];
-    size_t n = 0;
-    struct corpus_extent e;
-    for (uint64_t i = 0; i < corpus_records(c); i++) {
-        corpus_get(c, i, &e);
-        assert_in_range(e.size, 1, sizeof got - 1 - n);
-        assert_int_equal(pread(e.fd, got + n, e.size, (off_t)e.offset), (ssize_t)e.size);
-        n += e.size;
-    }
-    got[n] = '\0';
-    assert_string_equal(got, wanted);
-}
-
 static void check_version(struct folder *f, uint64_t fingerprint, const char *records)
 {
     struct corpus *c = open_version(f, fingerprint);
     struct err err;
-    check_records(c, records);
+    tulu_check_records(c, records);
     assert_int_equal(corpus_check(c, &err), 0);
     corpus_close(c);
 }
@@ -160,8 +127,8 @@ static void test_open_side_by_side(void **state)
     struct corpus *one = open_newest(f);
     (void)folder_write_text(f, "a.jsonl", A B);
     struct corpus *two = open_newest(f), *old = open_version(f, corpus_fingerprint(one));
-    check_records(one, A);
-    check_records(two, A B);
+    tulu_check_records(one, A);
+    tulu_check_records(two, A B);
     assert_int_equal(corpus_bytes(old), strlen(A));
     assert_int_equal(corpus_format(old), FORMAT_TEXT);
     assert_int_equal(corpus_prune(folder_path(f, "state"), "tulu", NULL, 0, &err), 0);
@@ -169,9 +136,9 @@ static void test_open_side_by_side(void **state)
     (void)folder_write_text(f, "new", C);
     move(f, "new", "a.jsonl");
     assert_true(corpus_news(two, text, sizeof text));
-    check_records(one, A);
-    check_records(two, A B);
-    check_records(old, A);
+    tulu_check_records(one, A);
+    tulu_check_records(two, A B);
+    tulu_check_records(old, A);
     assert_int_equal(corpus_check(two, &err), 0);
     corpus_close(one);
     corpus_close(two);
@@ -272,10 +239,10 @@ static int cancel(void *arg, const char *doing, uint64_t done, uint64_t all)
 static void test_failure_changes_nothing(void **state)
 {
     struct folder *f = *state;
-    struct setting s;
+    struct tulu s;
     struct corpus *c;
     struct err err;
-    setting_init(&s, f);
+    tulu_init(&s, f, FILES);
     (void)folder_write_text(f, "a.jsonl", A);
     uint64_t first = newest(f);
     (void)folder_write_text(f, "b.json", "[{\"text\":\"a\"},");
@@ -395,7 +362,7 @@ static void test_news(void **state)
 static void test_wrong_kind_of_file(void **state)
 {
     struct folder *f = *state;
-    struct setting s;
+    struct tulu s;
     struct err err;
     (void)folder_write_text(f, "a.jsonl", A);
     struct corpus *c = open_newest(f);
@@ -403,7 +370,7 @@ static void test_wrong_kind_of_file(void **state)
     assert_int_equal(symlink("/", folder_path(f, "a.jsonl")), 0);
     check_news(c, f, "replaced: a.jsonl");
     struct corpus *old = NULL;
-    setting_init(&s, f);
+    tulu_init(&s, f, FILES);
     assert_int_not_equal(corpus_open_version(&s.conf, s.state_dir, corpus_fingerprint(c), &old, &err), 0);
     assert_non_null(strstr(err.text, "a.jsonl: is a directory"));
     assert_null(old);
@@ -449,11 +416,11 @@ static void test_references(void **state)
 static void test_configuration_is_copied(void **state)
 {
     struct folder *f = *state;
-    struct setting s, gone;
+    struct tulu s, gone;
     struct corpus *c;
     struct err err;
     (void)folder_write_text(f, "a.jsonl", "{\"words\":\"a\"}\n");
-    setting_init(&s, f);
+    tulu_init(&s, f, FILES);
     char *name = strdup("tulu"), *field = strdup("words");
     s.conf.name = name;
     s.conf.fields[FIELD_TEXT] = field;

@@ -1,10 +1,9 @@
 /* A corpus of compressed files: the records of their content, read through copies that are made once, kept as
  * long as something needs them, and never used half made. */
-#include "corpus/corpus.h"
 #include "corpus/inflate.h"
 
-#include "support/folder.h"
 #include "support/packed.h"
+#include "support/tulu.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -29,23 +28,7 @@
 
 static const enum compression both[] = {COMPRESSION_GZIP, COMPRESSION_ZSTD};
 
-/* A corpus named tulu of all files "data*" in the folder, and its state there too. */
-struct setting {
-    char pattern[128], state_dir[128];
-    char *paths[1];
-    struct conf_corpus conf;
-    struct corpus_place place;
-};
-
-static void setting_init(struct setting *s, struct folder *f)
-{
-    (void)snprintf(s->pattern, sizeof s->pattern, "%s/data*", f->path);
-    (void)snprintf(s->state_dir, sizeof s->state_dir, "%s/state", f->path);
-    s->paths[0] = s->pattern;
-    s->conf = (struct conf_corpus){.name = (char *)"tulu", .paths = s->paths, .n_paths = 1};
-    s->place =
-        (struct corpus_place){.state_dir = s->state_dir, .io = IO_PREAD, .spool = 1u << 30, .threads = 2};
-}
+#define FILES "data*" /* those of the corpus */
 
 /* How often something was told to be done. */
 struct told {
@@ -66,10 +49,10 @@ static int tell(void *arg, const char *doing, uint64_t done, uint64_t all)
 
 static struct corpus *open_newest(struct folder *f, struct told *t)
 {
-    struct setting s;
+    struct tulu s;
     struct corpus *c = NULL;
     struct err err;
-    setting_init(&s, f);
+    tulu_init(&s, f, FILES);
     *t = (struct told){0};
     if (corpus_open(&s.conf, &s.place, &(struct corpus_progress){tell, t}, &c, &err) != 0)
         fail_msg("%s", err.text);
@@ -90,7 +73,7 @@ static uint64_t newest(struct folder *f)
     return fingerprint;
 }
 
-static void check_refused(struct folder *f, const struct setting *s, int wanted, const char *why)
+static void check_refused(struct folder *f, const struct tulu *s, int wanted, const char *why)
 {
     struct corpus *c = NULL;
     struct err err = {""};
@@ -102,26 +85,10 @@ static void check_refused(struct folder *f, const struct setting *s, int wanted,
 
 static int open_version(struct folder *f, uint64_t fingerprint, struct corpus **ret, struct err *err)
 {
-    struct setting s;
-    setting_init(&s, f);
+    struct tulu s;
+    tulu_init(&s, f, FILES);
     *ret = NULL;
     return corpus_open_version(&s.conf, s.state_dir, fingerprint, ret, err);
-}
-
-/* All records, one after the other. */
-static void check_records(const struct corpus *c, const char *wanted)
-{
-    char got[512];
-    size_t n = 0;
-    struct corpus_extent e;
-    for (uint64_t i = 0; i < corpus_records(c); i++) {
-        corpus_get(c, i, &e);
-        assert_in_range(e.size, 1, sizeof got - 1 - n);
-        assert_int_equal(pread(e.fd, got + n, e.size, (off_t)e.offset), (ssize_t)e.size);
-        n += e.size;
-    }
-    got[n] = '\0';
-    assert_string_equal(got, wanted);
 }
 
 static void check_version(struct folder *f, uint64_t fingerprint, const char *records)
@@ -131,7 +98,7 @@ static void check_version(struct folder *f, uint64_t fingerprint, const char *re
     if (open_version(f, fingerprint, &c, &err) != 0)
         fail_msg("%s", err.text);
     assert_int_equal(corpus_fingerprint(c), fingerprint);
-    check_records(c, records);
+    tulu_check_records(c, records);
     assert_int_equal(corpus_check(c, &err), 0);
     corpus_close(c);
 }
@@ -183,7 +150,7 @@ static void test_records(void **state)
         assert_int_equal(corpus_records(c), 7);
         assert_int_equal(corpus_bytes(c), 26 + 29 + 8 + 13);
         assert_int_equal(corpus_copied(c), 26 + 29 + 8);
-        check_records(c, A B "{\"text\":\"c\"} ,{\"text\":\"d\"}one\n\ntwo" C);
+        tulu_check_records(c, A B "{\"text\":\"c\"} ,{\"text\":\"d\"}one\n\ntwo" C);
         uint64_t fingerprint = corpus_fingerprint(c);
         corpus_close(c);
         assert_int_equal(copies(f, name), 3 * (k + 1));
@@ -289,7 +256,7 @@ static void test_same_content(void **state)
     assert_int_equal(newest(f), first);
     write_packed(f, "data.2", COMPRESSION_ZSTD, A);
     struct corpus *c = must_open(f);
-    check_records(c, A A);
+    tulu_check_records(c, A A);
     corpus_close(c);
     assert_int_equal(copies(f, name), 3);
     assert_int_equal(stat(folder_path(f, name), &st), 0);
@@ -302,7 +269,7 @@ static void test_same_content(void **state)
         assert_int_equal(unlink(folder_path(f, name)), 0);
     (void)folder_write_text(f, name, B);
     c = must_open(f);
-    check_records(c, A A);
+    tulu_check_records(c, A A);
     corpus_close(c);
 }
 
@@ -325,7 +292,7 @@ static void test_damaged_copy(void **state)
     assert_true(corpus_lost(c));
     assert_int_equal(open_version(f, corpus_fingerprint(c), &other, &err), ERR_CHANGED);
     other = must_open(f); /* made anew */
-    check_records(other, A B);
+    tulu_check_records(other, A B);
     assert_int_equal(corpus_fingerprint(other), corpus_fingerprint(c));
     corpus_close(other);
     corpus_close(c);
@@ -334,12 +301,12 @@ static void test_damaged_copy(void **state)
     assert_int_equal(truncate(folder_path(f, name), 13), 0);
     (void)folder_write_text(f, "state/corpora/tulu.spool/0123456789abcdef.new", "half");
     c = must_open(f);
-    check_records(c, A B);
+    tulu_check_records(c, A B);
     assert_int_equal(copies(f, name), 1);
     /* Gone while it is in use: who has it goes on. */
     assert_int_equal(unlink(folder_path(f, name)), 0);
     assert_int_equal(corpus_check(c, &err), 0);
-    check_records(c, A B);
+    tulu_check_records(c, A B);
     assert_true(corpus_lost(c));
     corpus_close(c);
 }
@@ -367,7 +334,7 @@ static void test_news(void **state)
         assert_memory_equal(text, "gone: ", 6);
         assert_false(corpus_lost(of));
         assert_int_equal(corpus_check(of, &err), 0);
-        check_records(of, A);
+        tulu_check_records(of, A);
         write_packed(f, "new", COMPRESSION_GZIP, C);
         char from[256];
         (void)snprintf(from, sizeof from, "%s", folder_path(f, "new"));
@@ -384,8 +351,8 @@ static void test_news(void **state)
 static void test_refused(void **state)
 {
     struct folder *f = *state;
-    struct setting s;
-    setting_init(&s, f);
+    struct tulu s;
+    tulu_init(&s, f, FILES);
     struct packed p = packed_gzip(A B, strlen(A B));
     (void)folder_write(f, "data", p.data, p.size - 9);
     check_refused(f, &s, ERR_FORMAT, "/data: the gzip data is cut short: the file ends at byte ");
@@ -425,11 +392,11 @@ static void test_bound(void **state)
 {
     enum { SIZE = 5 << 20 };
     struct folder *f = *state;
-    struct setting s;
+    struct tulu s;
     struct told t;
     char *zeros = calloc(1, SIZE);
     assert_non_null(zeros);
-    setting_init(&s, f);
+    tulu_init(&s, f, FILES);
     struct packed bomb = packed_gzip(zeros, SIZE);
     (void)folder_write(f, "data.1", bomb.data, bomb.size);
     write_packed(f, "data.2", COMPRESSION_ZSTD, A);
@@ -448,8 +415,8 @@ static void test_bound(void **state)
         fail_msg("%s", err.text);
     corpus_close(c);
     /* What is there counts, of this corpus and of others. */
-    struct setting more;
-    setting_init(&more, f);
+    struct tulu more;
+    tulu_init(&more, f, FILES);
     more.conf.name = (char *)"more";
     more.place.spool = SIZE + 13 + SIZE;
     assert_int_equal(corpus_open(&more.conf, &more.place, NULL, &c, &err), ERR_LIMIT);
@@ -467,18 +434,18 @@ static void test_bound(void **state)
 static void test_cancel(void **state)
 {
     struct folder *f = *state;
-    struct setting s;
+    struct tulu s;
     struct told t = {.cancel = true};
     struct corpus *c;
     struct err err;
-    setting_init(&s, f);
+    tulu_init(&s, f, FILES);
     write_packed(f, "data.1", COMPRESSION_GZIP, A);
     assert_int_equal(corpus_open(&s.conf, &s.place, &(struct corpus_progress){tell, &t}, &c, &err),
                      ERR_CANCELLED);
     assert_string_equal(err.text, "corpus 'tulu': cancelled");
     assert_int_equal(t.decompressing + t.indexing, 1);
     c = must_open(f);
-    check_records(c, A);
+    tulu_check_records(c, A);
     corpus_close(c);
 }
 

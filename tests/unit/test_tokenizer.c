@@ -1,4 +1,5 @@
 #include "base/file.h"
+#include "support/folder.h"
 #include "support/small_model.h"
 #include "text/tokenizer.h"
 
@@ -20,22 +21,13 @@
 #define V1 TEST_DIR "/data/mistral-v1.model"
 #define V3 TEST_DIR "/data/mistral-v3.model"
 
-static char folder[] = "/tmp/test_tokenizer.XXXXXX";
-static char path[64]; /* of a file in it, for one test at a time */
+static char path[512]; /* of a file in the folder, for one test at a time */
 
 static int setup(void **state)
 {
-    (void)state;
-    assert_non_null(mkdtemp(folder));
-    (void)snprintf(path, sizeof path, "%s/x.model", folder);
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    (void)state;
-    (void)unlink(path);
-    return rmdir(folder);
+    const int rc = folder_new(state);
+    (void)snprintf(path, sizeof path, "%s", folder_path(*state, "x.model"));
+    return rc;
 }
 
 static struct tokenizer *loaded(const char *model, const struct conf_special *special, uint32_t n)
@@ -495,5 +487,5 @@ int main(void)
         cmocka_unit_test(test_identity_of_the_file),
         cmocka_unit_test(test_many_threads_at_once),
     };
-    return cmocka_run_group_tests(tests, setup, teardown);
+    return cmocka_run_group_tests(tests, setup, folder_free);
 }

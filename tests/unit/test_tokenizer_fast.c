@@ -1,6 +1,7 @@
 /* Our own code for libsentencepiece's ids: the models it takes, and where texts could go wrong. */
 #include "base/file.h"
 #include "support/beside.h"
+#include "support/folder.h"
 #include "support/small_model.h"
 #include "text/tokenizer_sp.h"
 
@@ -21,22 +22,13 @@
 #define V3 TEST_DIR "/data/mistral-v3.model"
 #define MARK "\xe2\x96\x81"
 
-static char folder[] = "/tmp/test_tokenizer_fast.XXXXXX";
-static char path[64]; /* of a file in it, for one test at a time */
+static char path[512]; /* of a file in the folder, for one test at a time */
 
 static int setup(void **state)
 {
-    (void)state;
-    assert_non_null(mkdtemp(folder));
-    (void)snprintf(path, sizeof path, "%s/x.model", folder);
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    (void)state;
-    (void)unlink(path);
-    return rmdir(folder);
+    const int rc = folder_new(state);
+    (void)snprintf(path, sizeof path, "%s", folder_path(*state, "x.model"));
+    return rc;
 }
 
 static void compare(struct beside *b, const char *text)
@@ -560,5 +552,5 @@ int main(void)
         cmocka_unit_test(test_the_librarys_reading_of_the_file),
         cmocka_unit_test(test_compared_while_it_works),
     };
-    return cmocka_run_group_tests(tests, setup, teardown);
+    return cmocka_run_group_tests(tests, setup, folder_free);
 }
