@@ -144,10 +144,12 @@ static void look_at_first(struct feed *f, struct served *served)
         drop_step(f, &served->head);
     if (first == NULL || first->state == STEP_PENDING)
         return;
-    const struct conf_stream *conf = first->recipe->conf;
-    const uint64_t steps = HEAD_START / ((uint64_t)conf->seq_len * (uint64_t)conf->global_batch);
-    if (first->state == STEP_READY && steps > 0 && !busy)
-        served->head = supply_step(f->supply, served->stream, first->number + steps);
+    if (first->state == STEP_READY && !busy) { /* of one that failed there may be no recipe */
+        const struct conf_stream *conf = first->recipe->conf;
+        const uint64_t steps = HEAD_START / ((uint64_t)conf->seq_len * (uint64_t)conf->global_batch);
+        if (steps > 0)
+            served->head = supply_step(f->supply, served->stream, first->number + steps);
+    }
     drop_step(f, &served->first);
 }
 

@@ -302,7 +302,7 @@ void supply_change(struct supply *s, struct stream *st, const struct generation_
 bool supply_doubt(struct supply *s, struct stream *st, struct supply_doubt *ret)
 {
     struct generation_setup *g = &st->generations[st->n_generations - 1];
-    if (st->doubted || !tokenizer_doubted(g->recipe->tokenizer))
+    if (st->doubted || g->recipe == NULL || !tokenizer_doubted(g->recipe->tokenizer))
         return false;
     st->doubted = true;
     for (struct fake_step *f = s->live; f != NULL; f = f->next)

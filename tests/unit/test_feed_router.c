@@ -488,6 +488,17 @@ static void no_head_start_for_who_is_there(void **state)
     assert_int_equal(fixture_live_steps(x), x->setup.n_streams - 1);
 }
 
+/* Its corpora are gone, for one: then there is no recipe either. */
+static void no_head_start_of_a_stream_that_failed(void **state)
+{
+    struct fixture *x = *state;
+    x->generations[1] = (struct generation_setup){.number = 1, .why = "corpus 'one': it was replaced"};
+    fixture_start(x);
+    void *d = fixture_dealer(x);
+    send_open(d, "endless", 1, 0, 0, 1);
+    expect_error(d, MSG_STREAM_FAILED);
+}
+
 static void stop_is_told(void **state)
 {
     struct fixture *x = *state;
@@ -608,6 +619,7 @@ int main(void)
         BOTH(a_head_start_before_anyone_comes, fixture_new),
         BOTH(a_head_start_ends_when_somebody_comes, fixture_new),
         BOTH(no_head_start_for_who_is_there, fixture_new),
+        BOTH(no_head_start_of_a_stream_that_failed, fixture_new),
         BOTH(stop_is_told, fixture_started),
         BOTH(drain_sends_what_was_asked_for_and_opens_no_more, fixture_started),
         BOTH(drain_gives_up_after_its_time, fixture_started),
