@@ -107,6 +107,7 @@ static bool add_piece(struct slice piece, struct spm_file *file)
         else
             file->spec.odd = true;
     }
+    file->spec.odd |= file->texts[id].size == 0;
     return true;
 }
 

@@ -25,8 +25,9 @@ struct spm_spec {
     uint64_t byte_fallback, whitespace_as_suffix;
     uint64_t add_dummy_prefix, remove_extra_whitespaces, escape_whitespaces;
     struct slice charsmap; /* precompiled_charsmap; borrowed from the file's bytes */
-    bool odd; /* something is there twice, or is not of its type: libsentencepiece may read it in another way
-               */
+    /* Something is there twice, or is not of its type, or a piece has no text: libsentencepiece may read it
+     * in another way, or not at all. */
+    bool odd;
 };
 
 struct spm_file {

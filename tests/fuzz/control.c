@@ -17,9 +17,9 @@ static void check_arguments(struct request *q)
         else if (a->type == ARGUMENT_LIST)
             for (uint32_t n = 0; n < q->arguments[i].n; n++)
                 CHECK(strlen(q->arguments[i].list[n]) <= ARGUMENT_BYTES_MAX);
-        else if (a->type == ARGUMENT_UINT)
+        else if (a->type == ARGUMENT_UINT && q->arguments[i].given)
             CHECK(q->arguments[i].number >= a->min && q->arguments[i].number <= a->max);
-        else
+        else if (a->type == ARGUMENT_BOOL)
             CHECK(q->arguments[i].number <= 1);
         if (a->type == ARGUMENT_TEXT)
             (void)request_stream(q, i);
